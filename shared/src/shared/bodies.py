@@ -1,0 +1,100 @@
+"""Strict reading of JSON bodies: what other parsers let pass or crash on is refused here, with a name for it."""
+
+import json
+import re
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from shared.errors import InvalidRequest, MalformedRequest, UnsupportedMediaType
+
+MAX_DEPTH = 32
+STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
+BRACKET = re.compile(rb"[\[\]{}]")
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise MalformedRequest("An object in the body has the same key twice.")
+    return found
+
+
+def _no_constant(_name: str) -> None:
+    raise MalformedRequest("NaN and Infinity are not JSON.")
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (float("inf"), float("-inf")):
+        raise MalformedRequest("A number in the body is out of range.")
+    return value
+
+
+def _integer(text: str) -> int:
+    if len(text) > 20:  # noqa: PLR2004 - 64 bits with a sign fit in 20 characters
+        raise MalformedRequest("A number in the body is out of range.")
+    return int(text)
+
+
+def _depth(raw: bytes) -> int:
+    """How deep arrays and objects nest, without recursion and without being fooled by brackets inside strings."""
+    deepest = depth = 0
+    for bracket in BRACKET.findall(STRING.sub(b"", raw)):
+        depth += 1 if bracket in b"[{" else -1
+        deepest = max(deepest, depth)
+    return deepest
+
+
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_no_duplicates, parse_constant=_no_constant, parse_float=_finite, parse_int=_integer
+)
+
+
+def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - JSON is any of it
+    """The value of a JSON body.
+
+    Raises MalformedRequest (400) for what is not strict JSON, nests deeper than 32, repeats a key or has a number out
+    of range, and InvalidRequest (422) for text that is not valid Unicode (a lone surrogate).
+    """
+    if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
+        raise MalformedRequest(f"The body nests deeper than {MAX_DEPTH} levels.")
+    try:
+        text = raw.decode("utf-8")
+        value = _decoder.decode(text)
+    except ValueError as error:
+        raise MalformedRequest from error
+    if b"\\u" in raw:
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InvalidRequest("A text in the body is not valid Unicode.") from error
+    return value
+
+
+class _StrictRequest(Request):
+    async def json(self) -> Any:  # noqa: ANN401 - JSON is any of it
+        return parse_json(await self.body())
+
+
+class StrictRoute(APIRoute):
+    """A route whose JSON body is read strictly and whose content type must say JSON.
+
+    Use it as `APIRouter(route_class=StrictRoute)`; routes that take a file set `json_only=False` by being elsewhere.
+    """
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's handler behind the strict request."""
+        handle = super().get_route_handler()
+        takes_body = self.body_field is not None
+
+        async def strict(request: Request) -> Response:
+            if takes_body:
+                media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+                if media_type != "application/json" and not media_type.endswith("+json"):
+                    raise UnsupportedMediaType
+            return await handle(_StrictRequest(request.scope, request.receive))
+
+        return strict

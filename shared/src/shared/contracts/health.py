@@ -1,0 +1,15 @@
+"""What every service says of itself."""
+
+from typing import Literal
+
+from shared.contracts import Contract
+
+EngineStatus = Literal["ok", "unavailable"]
+
+
+class ServiceHealth(Contract):
+    """A service's own view of the databases it uses: postgresql, cql, redis_cache, redis_data."""
+
+    service: str
+    version: str
+    databases: dict[str, EngineStatus]

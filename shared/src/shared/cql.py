@@ -1,0 +1,227 @@
+"""CQL (ScyllaDB or Apache Cassandra) on an asyncio loop: prepared statements, deadlines, admission and a breaker."""
+
+import asyncio
+import functools
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from cassandra import (
+    ConsistencyLevel,
+    DriverException,
+    OperationTimedOut,
+    RequestExecutionException,
+    Unavailable,
+)
+from cassandra.auth import PlainTextAuthProvider
+from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, ResponseFuture, Session
+from cassandra.io.libevreactor import LibevConnection
+from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy, RetryPolicy, TokenAwarePolicy
+from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, PreparedStatement
+
+from shared import deadlines
+from shared.breaker import Breaker
+from shared.contracts.health import EngineStatus
+from shared.errors import CapabilityUnavailable, Overloaded
+from shared.settings import CqlSettings
+
+log = structlog.get_logger()
+
+UNSET = UNSET_VALUE
+"""Bind this for "no value": a NULL would write a tombstone."""
+
+STATEMENT = timedelta(milliseconds=800)
+IN_FLIGHT = 256
+QUEUE = timedelta(milliseconds=100)
+AWAY = (NoHostAvailable, OperationTimedOut, Unavailable, RequestExecutionException, DriverException, OSError)
+
+Row = Any
+"""A named tuple with the columns of its statement; the driver makes the class, so its type is only known there."""
+
+
+class IdempotentRetry(RetryPolicy):
+    """One more try on the next host, for idempotent statements only; the driver's default repeats any write."""
+
+    def _once(self, retry_num: int) -> tuple[int, int | None]:
+        return (self.RETRY_NEXT_HOST, None) if retry_num == 0 else (self.RETHROW, None)
+
+    def on_read_timeout(self, *_args: Any, retry_num: int = 0, **_kwargs: Any) -> tuple[int, int | None]:  # noqa: ANN401
+        """A read may always be repeated."""
+        return self._once(retry_num)
+
+    def on_write_timeout(self, query: Any, *_args: Any, retry_num: int = 0, **_kwargs: Any) -> tuple[int, int | None]:  # noqa: ANN401
+        """A write may be repeated when its statement says so."""
+        return self._once(retry_num) if query.is_idempotent else (self.RETHROW, None)
+
+    def on_unavailable(self, *_args: Any, retry_num: int = 0, **_kwargs: Any) -> tuple[int, int | None]:  # noqa: ANN401
+        """Nothing was written: another coordinator may see more replicas."""
+        return self._once(retry_num)
+
+    def on_request_error(self, query: Any, *_args: Any, retry_num: int = 0, **_kwargs: Any) -> tuple[int, int | None]:  # noqa: ANN401
+        """The connection broke: whether it was written is unknown."""
+        return self._once(retry_num) if query.is_idempotent else (self.RETHROW, None)
+
+
+def make_cluster(settings: CqlSettings, *, timeout: timedelta = STATEMENT) -> Cluster:
+    """A driver cluster with our reactor, policies and timeouts; used by `Cql` and by the migrations."""
+    profile = ExecutionProfile(
+        load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.scylla_datacenter)),
+        retry_policy=IdempotentRetry(),
+        consistency_level=ConsistencyLevel.LOCAL_QUORUM,
+        serial_consistency_level=ConsistencyLevel.LOCAL_SERIAL,
+        request_timeout=timeout.total_seconds(),
+    )
+    auth = None
+    if settings.scylla_user and settings.scylla_password:
+        auth = PlainTextAuthProvider(settings.scylla_user, settings.scylla_password.get_secret_value())
+    return Cluster(
+        contact_points=settings.contact_points,
+        port=settings.scylla_port,
+        auth_provider=auth,
+        execution_profiles={EXEC_PROFILE_DEFAULT: profile},
+        connection_class=LibevConnection,
+        reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None),
+        protocol_version=4,
+        connect_timeout=2,
+        control_connection_timeout=2,
+        idle_heartbeat_interval=5,
+        idle_heartbeat_timeout=2,
+        schema_metadata_enabled=False,
+        token_metadata_enabled=True,
+    )
+
+
+class Cql:
+    """A session that is made as soon as the cluster can be reached.
+
+    Losing the cluster raises CapabilityUnavailable(`capability`) within 0.8 s or at once; too many statements at a
+    time raise Overloaded after 100 ms. Statements are prepared on first use and named constants by their owner.
+    """
+
+    def __init__(self, settings: CqlSettings, *, capability: str) -> None:
+        self._settings = settings
+        self._capability = capability
+        self._breaker = Breaker("cql", failures=2)
+        self._admission = asyncio.Semaphore(IN_FLIGHT)
+        self._cluster: Cluster | None = None
+        self._session: Session | None = None
+        self._prepared: dict[str, PreparedStatement] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Connect in the background and keep watching."""
+        self._task = asyncio.create_task(self._keep_connected())
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._task is not None:
+            self._task.cancel()
+        if self._cluster is not None:
+            await asyncio.to_thread(self._cluster.shutdown)
+
+    @property
+    def status(self) -> EngineStatus:
+        """Whether the cluster answered lately."""
+        return "unavailable" if self._breaker.is_open or self._session is None else "ok"
+
+    async def execute(self, statement: str, parameters: Sequence[Any] = (), *, idempotent: bool = True) -> list[Row]:
+        """The rows of one statement (up to the driver's page of 5,000)."""
+        return await self._guarded(functools.partial(self._execute, statement, parameters, idempotent=idempotent))
+
+    async def execute_batch(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> None:
+        """Several idempotent writes to ONE partition as one unlogged batch: one round trip, applied together."""
+        await self._guarded(functools.partial(self._execute_batch, statements))
+
+    async def _execute(self, statement: str, parameters: Sequence[Any], *, idempotent: bool) -> list[Row]:
+        session, prepared = await self._prepare(statement)
+        bound = prepared.bind(parameters)
+        bound.is_idempotent = idempotent
+        return await self._send(session, bound)
+
+    async def _execute_batch(self, statements: Sequence[tuple[str, Sequence[Any]]]) -> list[Row]:
+        batch = BatchStatement(batch_type=BatchType.UNLOGGED)
+        batch.is_idempotent = True
+        session = None
+        for statement, parameters in statements:
+            session, prepared = await self._prepare(statement)
+            batch.add(prepared, parameters)
+        return [] if session is None else await self._send(session, batch)
+
+    async def _guarded(self, work: Any) -> list[Row]:  # noqa: ANN401 - a coroutine function without arguments
+        if self._session is None or not self._breaker.allows():
+            raise CapabilityUnavailable(capability=self._capability)
+        try:
+            if self._admission.locked():
+                await asyncio.wait_for(self._admission.acquire(), QUEUE.total_seconds())
+            else:
+                await self._admission.acquire()
+        except TimeoutError as error:
+            self._breaker.abandoned()
+            raise Overloaded from error
+        try:
+            rows: list[Row] = await work()
+        except AWAY as error:
+            self._breaker.failed()
+            log.warning("cql_away", error=repr(error))
+            raise CapabilityUnavailable(capability=self._capability) from error
+        except BaseException:
+            self._breaker.abandoned()
+            raise
+        finally:
+            self._admission.release()
+        self._breaker.succeeded()
+        return rows
+
+    async def _prepare(self, statement: str) -> tuple[Session, PreparedStatement]:
+        session = self._session
+        if session is None:
+            raise CapabilityUnavailable(capability=self._capability)
+        prepared = self._prepared.get(statement)
+        if prepared is None:
+            prepared = await asyncio.to_thread(session.prepare, statement)
+            self._prepared[statement] = prepared
+        return session, prepared
+
+    async def _send(self, session: Session, statement: Any) -> list[Row]:  # noqa: ANN401 - bound or batch
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[list[Row]] = loop.create_future()
+
+        def settle(rows: list[Row] | None, error: BaseException | None) -> None:
+            if done.done():
+                return
+            if error is None:
+                done.set_result(rows or [])
+            else:
+                done.set_exception(error)
+
+        sent: ResponseFuture = session.execute_async(statement, timeout=deadlines.remaining(STATEMENT))
+        sent.add_callbacks(
+            lambda rows: loop.call_soon_threadsafe(settle, rows, None),
+            lambda error: loop.call_soon_threadsafe(settle, None, error),
+        )
+        return await done
+
+    async def _connect(self) -> None:
+        cluster = make_cluster(self._settings)
+        try:
+            session = await asyncio.to_thread(cluster.connect, self._settings.keyspace)
+        except BaseException:
+            await asyncio.to_thread(cluster.shutdown)
+            raise
+        self._cluster, self._session = cluster, session
+        self._breaker.succeeded()
+        log.info("cql_connected", keyspace=self._settings.keyspace)
+
+    async def _keep_connected(self) -> None:
+        while True:
+            try:
+                if self._session is None:
+                    await self._connect()
+                else:
+                    await self.execute("SELECT release_version FROM system.local")
+            except (*AWAY, CapabilityUnavailable, Overloaded) as error:
+                if self._session is None:
+                    self._breaker.failed()
+                    log.warning("cql_unreachable", error=repr(error))
+            await asyncio.sleep(1)

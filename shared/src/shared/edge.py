@@ -1,0 +1,134 @@
+"""The edge of a service: one pure ASGI middleware for identity, request id, deadline, admission, log and metrics."""
+
+import re
+import time
+
+import structlog
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from shared import deadlines
+from shared.errors import InternalError, Overloaded, ServiceError
+from shared.identity import HEADER, IdentityVerifier
+from shared.ids import new_id
+from shared.metrics import RequestMetrics
+from shared.problems import document, headers_of
+
+log = structlog.get_logger()
+
+OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
+
+
+def header(scope: Scope, name: bytes) -> bytes | None:
+    """The first header of that (lower-case) name."""
+    for key, value in scope["headers"]:
+        if key == name:
+            return bytes(value)
+    return None
+
+
+async def send_problem(send: Send, error: ServiceError, request_id: str) -> None:
+    """Answer with a problem document from inside a middleware."""
+    body = document(error, request_id)
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"content-length", str(len(body)).encode()),
+        (b"x-request-id", request_id.encode()),
+        *((k.lower().encode(), v.encode()) for k, v in headers_of(error).items()),
+    ]
+    await send({"type": "http.response.start", "status": error.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
+
+
+class Edge:
+    """Wraps a service's application; costs about 40 microseconds a request."""
+
+    def __init__(
+        self, app: ASGIApp, *, identity: IdentityVerifier, metrics: RequestMetrics, max_in_flight: int
+    ) -> None:
+        self._app = app
+        self._identity = identity
+        self._metrics = metrics
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; lifespan passes through."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        request_id = _request_id(scope)
+        scope["request_id"] = request_id
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        deadlines.begin(header(scope, deadlines.HEADER))
+        status = 500
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
+            await send(message)
+
+        self._in_flight += 1
+        try:
+            await self._admit(scope)
+        except ServiceError as error:
+            status = error.status
+            await send_problem(send, error, request_id)
+        else:
+            status = await self._run(scope, receive, send_with_id) or status
+        finally:
+            self._in_flight -= 1
+            self._record(scope, status, time.perf_counter() - began)
+
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> int | None:
+        """Run the application; whatever it did not expect becomes a 500 here, the outermost place there is."""
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            log.error("request_failed", error=repr(error), exc_info=error)
+            if started:
+                raise
+            await send_problem(send, InternalError(), scope["request_id"])
+            return InternalError.status
+        return None
+
+    async def _admit(self, scope: Scope) -> None:
+        if scope["path"] in OPEN_PATHS:
+            return
+        scope["caller"] = self._identity.verify(header(scope, HEADER))
+        if self._in_flight > self._max_in_flight:
+            raise Overloaded
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "unmatched")
+        self._metrics.observe(scope["method"], route, status, seconds)
+        if scope["path"] in OPEN_PATHS:
+            return
+        caller = scope.get("caller")
+        principal = caller.principal if caller else None
+        log.info(
+            "request",
+            request_id=scope["request_id"],
+            method=scope["method"],
+            route=route,
+            status=status,
+            took_ms=round(seconds * 1000, 2),
+            caller=caller.service if caller else None,
+            organization_id=principal.organization_id if principal else None,
+            user_id=principal.user_id if principal else None,
+        )
+
+
+def _request_id(scope: Scope) -> str:
+    given = header(scope, b"x-request-id")
+    return given.decode() if given and REQUEST_ID.fullmatch(given) else str(new_id())

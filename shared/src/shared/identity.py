@@ -1,0 +1,173 @@
+"""Who is asking: the short-lived signed identity that services show each other.
+
+Format: base64url(JSON claims) "." base64url(HMAC-SHA256), both without padding. Claims: iss (calling service),
+aud (called service), exp (unix seconds, at most 60 ahead), and for a person sub, org, role, plan, jti.
+"""
+
+import hashlib
+import hmac
+import time
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import orjson
+from fastapi import Depends, Request
+
+from shared.contracts.auth import Role
+from shared.errors import Forbidden, Unauthenticated
+
+HEADER = b"x-internal-identity"
+LIFETIME = 60
+REUSE = 30
+"""Seconds an identity lives, and seconds a signer hands out the same one before it signs again."""
+CACHE_SIZE = 20_000
+ROLES: tuple[Role, ...] = ("viewer", "editor", "admin", "owner")
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A person who is asking, as the gateway verified them."""
+
+    user_id: str
+    organization_id: str
+    role: str
+    plan: str
+    token_id: str
+
+    def has_role(self, at_least: Role) -> bool:
+        """Whether this role includes `at_least` (owner > admin > editor > viewer)."""
+        return self.role in ROLES and ROLES.index(self.role) >= ROLES.index(at_least)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The service that calls, with the person it calls for, if any."""
+
+    service: str
+    principal: Principal | None
+
+
+def _encode(raw: bytes) -> bytes:
+    return urlsafe_b64encode(raw).rstrip(b"=")
+
+
+def _decode(text: bytes) -> bytes:
+    return urlsafe_b64decode(text + b"=" * (-len(text) % 4))
+
+
+class IdentitySigner:
+    """Signs identities in the name of one service; the same one is handed out for 30 s, since signing is not free."""
+
+    def __init__(self, key: bytes, issuer: str, clock: Callable[[], float] = time.time) -> None:
+        self._key = key
+        self._issuer = issuer
+        self._clock = clock
+        self._signed: dict[tuple[str, Principal | None], tuple[float, bytes]] = {}
+
+    def sign(self, audience: str, principal: Principal | None = None) -> bytes:
+        """The header value that shows `audience` who is asking."""
+        now = self._clock()
+        cached = self._signed.get((audience, principal))
+        if cached is not None and now < cached[0]:
+            return cached[1]
+        claims: dict[str, Any] = {"iss": self._issuer, "aud": audience, "exp": int(now) + LIFETIME}
+        if principal is not None:
+            claims |= {
+                "sub": principal.user_id,
+                "org": principal.organization_id,
+                "role": principal.role,
+                "plan": principal.plan,
+                "jti": principal.token_id,
+            }
+        body = _encode(orjson.dumps(claims))
+        token = body + b"." + _encode(hmac.digest(self._key, body, hashlib.sha256))
+        if len(self._signed) >= CACHE_SIZE:
+            self._signed.clear()
+        self._signed[(audience, principal)] = (now + REUSE, token)
+        return token
+
+
+class IdentityVerifier:
+    """Checks identities shown to one service."""
+
+    def __init__(self, key: bytes, audience: str, clock: Callable[[], float] = time.time) -> None:
+        self._key = key
+        self._audience = audience
+        self._clock = clock
+        self._verified: dict[bytes, tuple[float, Caller]] = {}
+
+    def verify(self, token: bytes | None) -> Caller:
+        """Who calls; raises Unauthenticated for anything but a valid, living identity made for this service."""
+        if not token:
+            raise Unauthenticated("This service is reached through the gateway only.")
+        now = self._clock()
+        cached = self._verified.get(token)
+        if cached is not None and now < cached[0]:
+            return cached[1]
+        expires, caller = self._check(token, now)
+        if len(self._verified) >= CACHE_SIZE:
+            self._verified.clear()
+        self._verified[token] = (expires, caller)
+        return caller
+
+    def _check(self, token: bytes, now: float) -> tuple[float, Caller]:
+        body, _, signature = token.partition(b".")
+        try:
+            genuine = hmac.compare_digest(hmac.digest(self._key, body, hashlib.sha256), _decode(signature))
+            claims = orjson.loads(_decode(body)) if genuine else {}
+        except (Base64Error, ValueError) as error:
+            raise Unauthenticated("The internal identity is not readable.") from error
+        if not genuine or claims.get("aud") != self._audience or not now < claims.get("exp", 0) <= now + LIFETIME + 5:
+            raise Unauthenticated("The internal identity is not valid here.")
+        principal = (
+            Principal(claims["sub"], claims["org"], claims["role"], claims["plan"], claims["jti"])
+            if "sub" in claims
+            else None
+        )
+        return float(claims["exp"]), Caller(claims["iss"], principal)
+
+
+def current_caller(request: Request) -> Caller:
+    """The verified caller of this request (set by `shared.edge.Edge`)."""
+    caller = request.scope.get("caller")
+    if not isinstance(caller, Caller):
+        raise Unauthenticated
+    return caller
+
+
+def current_principal(request: Request) -> Principal:
+    """The person behind this request; 401 when a service calls on its own behalf."""
+    principal = current_caller(request).principal
+    if principal is None:
+        raise Unauthenticated
+    return principal
+
+
+CurrentCaller = Annotated[Caller, Depends(current_caller)]
+CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
+
+
+def internal_caller(request: Request) -> Caller:
+    """A neighbour's own call; people never reach internal routes, not even through a careless gateway rule."""
+    caller = current_caller(request)
+    if caller.service == "gateway" and caller.principal is not None:
+        raise Forbidden
+    return caller
+
+
+InternalCaller = Annotated[Caller, Depends(internal_caller)]
+
+
+def require_role(at_least: Role) -> Callable[[Request], Principal]:
+    """A dependency that gives the principal, or 403 when their role is below `at_least`."""
+
+    def principal_with_role(request: Request) -> Principal:
+        principal = current_principal(request)
+        if not principal.has_role(at_least):
+            raise Forbidden(f"This needs the role {at_least} or higher.")
+        return principal
+
+    return principal_with_role

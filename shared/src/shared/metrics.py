@@ -1,0 +1,34 @@
+"""Metrics that every service keeps: request count and duration by route template, method and status."""
+
+from prometheus_client import CollectorRegistry, Histogram, start_http_server
+
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class RequestMetrics:
+    """`http_server_request_duration_seconds`, OpenTelemetry's name for it; labels are bounded sets."""
+
+    def __init__(self, service: str) -> None:
+        self.registry = CollectorRegistry()
+        self._histogram = Histogram(
+            "http_server_request_duration_seconds",
+            "Time from the first byte of a request to the last byte of its reply.",
+            ("service", "method", "route", "status"),
+            registry=self.registry,
+            buckets=BUCKETS,
+        )
+        self._service = service
+        self._children: dict[tuple[str, str, int], Histogram] = {}
+
+    def observe(self, method: str, route: str, status: int, seconds: float) -> None:
+        """Count one request."""
+        key = (method, route, status)
+        child = self._children.get(key)
+        if child is None:
+            child = self._histogram.labels(self._service, method, route, str(status))
+            self._children[key] = child
+        child.observe(seconds)
+
+    def serve(self, host: str, port: int) -> None:
+        """Offer the metrics on a port of their own, never through the gateway."""
+        start_http_server(port, addr=host, registry=self.registry)

@@ -1,0 +1,154 @@
+"""PostgreSQL with the timeouts and the breaker that keep a frozen server from freezing us."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import asyncpg
+import structlog
+
+from shared import deadlines
+from shared.breaker import Breaker
+from shared.contracts.health import EngineStatus
+from shared.errors import CapabilityUnavailable
+from shared.settings import PostgresSettings
+
+log = structlog.get_logger()
+
+STATEMENT = timedelta(seconds=1)
+CONNECT = timedelta(seconds=1)
+AWAY = (
+    OSError,
+    TimeoutError,
+    asyncpg.InterfaceError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.QueryCanceledError,
+)
+
+
+class Postgres:
+    """A pool that is made as soon as the server can be reached, and made again when it was away.
+
+    Losing the server raises CapabilityUnavailable(`capability`) within a second or at once.
+    """
+
+    def __init__(self, settings: PostgresSettings, *, capability: str, connections: int = 10) -> None:
+        self._settings = settings
+        self._capability = capability
+        self._connections = connections
+        self._breaker = Breaker("postgresql", failures=2)
+        self._pool: asyncpg.Pool | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Try to connect now, for at most a second, and keep trying in the background."""
+        await self._probe()
+        self._watch = asyncio.create_task(self._keep_watching())
+
+    async def close(self) -> None:
+        """Close every connection."""
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._pool is not None:
+            try:
+                await asyncio.wait_for(self._pool.close(), STATEMENT.total_seconds())
+            except AWAY:
+                self._pool.terminate()
+
+    @property
+    def status(self) -> EngineStatus:
+        """Whether the server answered lately."""
+        return "unavailable" if self._breaker.is_open or self._pool is None else "ok"
+
+    @asynccontextmanager
+    async def transaction(self, organization_id: str | None = None) -> AsyncIterator[asyncpg.Connection]:
+        """A transaction; `organization_id` becomes `app.organization_id`, which row level security compares with."""
+        async with self.connection() as connection, connection.transaction():
+            if organization_id is not None:
+                await connection.execute(SET_ORGANIZATION, organization_id)
+            yield connection
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[asyncpg.Connection]:
+        """A connection of the pool. One that timed out is thrown away: its state on a frozen server is unknown."""
+        if self._pool is None or not self._breaker.allows():
+            raise CapabilityUnavailable(capability=self._capability)
+        pool = self._pool
+        try:
+            connection = await pool.acquire(timeout=deadlines.remaining(STATEMENT))
+        except AWAY as error:
+            self._breaker.failed()
+            raise CapabilityUnavailable(capability=self._capability) from error
+        except asyncio.CancelledError:
+            self._breaker.abandoned()
+            raise
+        try:
+            yield connection
+        except AWAY as error:
+            connection.terminate()
+            self._breaker.failed()
+            raise CapabilityUnavailable(capability=self._capability) from error
+        except asyncio.CancelledError:
+            connection.terminate()
+            self._breaker.abandoned()
+            raise
+        except asyncpg.PostgresError:
+            self._breaker.succeeded()
+            raise
+        except BaseException:
+            self._breaker.abandoned()
+            raise
+        else:
+            self._breaker.succeeded()
+        finally:
+            await self._release(pool, connection)
+
+    async def _release(self, pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
+        try:
+            await pool.release(connection, timeout=STATEMENT.total_seconds())
+        except AWAY as error:
+            log.warning("connection_lost", error=repr(error))
+            connection.terminate()
+
+    async def _connect(self) -> asyncpg.Pool:
+        settings = self._settings
+        return await asyncpg.create_pool(
+            host=settings.postgres_host,
+            port=settings.postgres_port,
+            database=settings.postgres_db,
+            user=settings.postgres_app_user,
+            password=settings.postgres_app_password.get_secret_value(),
+            min_size=1,
+            max_size=self._connections,
+            timeout=CONNECT.total_seconds(),
+            command_timeout=STATEMENT.total_seconds(),
+            server_settings={"application_name": self._capability, "statement_timeout": "1000"},
+        )
+
+    async def _probe(self) -> None:
+        try:
+            if self._pool is None:
+                async with asyncio.timeout(CONNECT.total_seconds()):
+                    self._pool = await self._connect()
+                self._breaker.succeeded()
+            else:
+                async with self.connection() as connection:
+                    await connection.fetchval("SELECT 1")
+        except (*AWAY, asyncpg.PostgresError) as error:
+            self._breaker.failed()
+            log.warning("postgres_away", error=repr(error))
+        except CapabilityUnavailable:
+            pass
+
+    async def _keep_watching(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            await self._probe()
+
+
+SET_ORGANIZATION = "SELECT set_config('app.organization_id', $1, true)"
