@@ -10,6 +10,7 @@ import structlog
 from cassandra import (
     ConsistencyLevel,
     DriverException,
+    InvalidRequest,
     OperationTimedOut,
     RequestExecutionException,
     Unavailable,
@@ -161,6 +162,12 @@ class Cql:
             raise Overloaded from error
         try:
             rows: list[Row] = await work()
+        except InvalidRequest as error:
+            self._breaker.abandoned()
+            if not str(error).endswith("does not exist") and "unconfigured table" not in str(error):
+                raise
+            log.warning("cql_not_migrated", error=repr(error))
+            raise CapabilityUnavailable(capability=self._capability) from error
         except AWAY as error:
             self._breaker.failed()
             log.warning("cql_away", error=repr(error))
@@ -179,7 +186,9 @@ class Cql:
             raise CapabilityUnavailable(capability=self._capability)
         prepared = self._prepared.get(statement)
         if prepared is None:
-            prepared = await asyncio.to_thread(session.prepare, statement)
+            # The driver's own limit for PREPARE is 10 s, whatever the execution profile says.
+            async with asyncio.timeout(deadlines.remaining(STATEMENT)):
+                prepared = await asyncio.to_thread(session.prepare, statement)
             self._prepared[statement] = prepared
         return session, prepared
 

@@ -33,7 +33,6 @@ async def send_problem(send: Send, error: ServiceError, request_id: str) -> None
     headers = [
         (b"content-type", b"application/problem+json"),
         (b"content-length", str(len(body)).encode()),
-        (b"x-request-id", request_id.encode()),
         *((k.lower().encode(), v.encode()) for k, v in headers_of(error).items()),
     ]
     await send({"type": "http.response.start", "status": error.status, "headers": headers})
@@ -75,15 +74,14 @@ class Edge:
         try:
             await self._admit(scope)
         except ServiceError as error:
-            status = error.status
-            await send_problem(send, error, request_id)
+            await send_problem(send_with_id, error, request_id)
         else:
-            status = await self._run(scope, receive, send_with_id) or status
+            await self._run(scope, receive, send_with_id)
         finally:
             self._in_flight -= 1
             self._record(scope, status, time.perf_counter() - began)
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send) -> int | None:
+    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; whatever it did not expect becomes a 500 here, the outermost place there is."""
         started = False
 
@@ -99,8 +97,6 @@ class Edge:
             if started:
                 raise
             await send_problem(send, InternalError(), scope["request_id"])
-            return InternalError.status
-        return None
 
     async def _admit(self, scope: Scope) -> None:
         if scope["path"] in OPEN_PATHS:

@@ -1,0 +1,66 @@
+from typing import ClassVar
+
+import pytest
+from pydantic import Field, ValidationError
+
+from shared.settings import CqlSettings, PostgresSettings, RedisSettings, ServiceSettings
+
+
+class Settings(ServiceSettings, PostgresSettings, RedisSettings, CqlSettings, env_prefix="THING_"):
+    service: ClassVar[str] = "thing-service"
+
+    port: int = 8123
+    postgres_db: str = "thing"
+    postgres_app_user: str = "thing_app"
+    keyspace: str = "thing"
+    colour: str = Field("red")
+
+
+@pytest.fixture
+def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for name in ("POSTGRES_HOST", "REDIS_HOST", "REDIS_CACHE_URL", "REDIS_DATA_URL", "SCYLLA_HOST", "LOG_LEVEL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("INTERNAL_IDENTITY_KEY", "k" * 32)
+    monkeypatch.setenv("THING_POSTGRES_APP_PASSWORD", "p")
+    return monkeypatch
+
+
+def test_a_deployment_wide_name_fills_the_services_own(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("POSTGRES_HOST", "db.example")
+
+    assert Settings().postgres_host == "db.example"
+
+
+def test_the_services_own_name_wins(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("POSTGRES_HOST", "db.example")
+    environment.setenv("THING_POSTGRES_HOST", "own.example")
+
+    assert Settings().postgres_host == "own.example"
+
+
+def test_names_that_are_not_deployment_wide_need_the_prefix(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("COLOUR", "blue")
+    environment.setenv("PORT", "1")
+
+    assert (Settings().colour, Settings().port) == ("red", 8123)
+
+
+def test_one_redis_address_serves_both_purposes(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("REDIS_HOST", "redis.example")
+    environment.setenv("REDIS_DATA_URL", "redis://data.example:6380/1")
+
+    assert Settings().cache_url == "redis://redis.example:6379/0"
+    assert Settings().data_url == "redis://data.example:6380/1"
+
+
+def test_contact_points_are_a_list(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("SCYLLA_HOST", "a, b,c")
+
+    assert Settings().contact_points == ["a", "b", "c"]
+
+
+def test_a_secret_has_no_default(environment: pytest.MonkeyPatch) -> None:
+    environment.delenv("INTERNAL_IDENTITY_KEY")
+
+    with pytest.raises(ValidationError, match="internal_identity_key"):
+        Settings()
