@@ -1,0 +1,125 @@
+"""The degradation table, cell by cell: every engine stopped and frozen under the whole stack."""
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+
+from local_stack.testing import Stack, running_stack
+from shared.degradation import ENGINES, LOST_WITH, TABLE, Cell, Engine, Row
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from operations import OPERATIONS, SLOWEST, Product, User
+
+PROCESSES: dict[Engine, str] = {
+    "postgresql": "postgresql",
+    "cql": "cassandra",
+    "redis_cache": "redis-cache",
+    "redis_data": "redis-data",
+}
+NOTICED = 3
+HEALED = {"stopped": 45, "frozen": 15}
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with running_stack(tmp_path_factory.mktemp("stack")) as running:
+        yield running
+
+
+@contextmanager
+def away(stack: Stack, engine: Engine, how: str) -> Iterator[None]:
+    name = PROCESSES[engine]
+    if how == "stopped":
+        stack.faq("stop", name)
+    else:
+        for process in stack.processes(name):
+            process.kill(signal.SIGSTOP)
+    try:
+        time.sleep(NOTICED)
+        yield
+    finally:
+        if how == "stopped":
+            stack.faq("start", name)
+        else:
+            for process in stack.processes(name):
+                process.kill(signal.SIGCONT)
+
+
+def eventually(probe: Callable[[], Any], seconds: float) -> Any:
+    end = time.monotonic() + seconds
+    while not (result := probe()) and time.monotonic() < end:
+        time.sleep(0.3)
+    return result
+
+
+def kept(cell: Cell, row: Row, reply: httpx2.Response) -> bool:
+    served = 200 <= reply.status_code < 300
+    refused = (
+        reply.status_code == 503
+        and reply.headers["content-type"] == "application/problem+json"
+        and "retry-after" in reply.headers
+        and reply.json().get("capability") == row.capability
+    )
+    return {"served": served, "refused": refused, "served_or_refused": served or refused}[cell.promise]
+
+
+def test_every_operation_of_the_table_is_tried() -> None:
+    assert {row.operation for row in TABLE} == set(OPERATIONS)
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("how", ["stopped", "frozen"])
+@pytest.mark.parametrize("engine", ENGINES)
+def test_the_table_holds_while_an_engine_is_away(stack: Stack, engine: Engine, how: str) -> None:
+    product = Product(stack.url)
+    user = product.newcomer()
+    broken = []
+
+    with away(stack, engine, how):
+        for row in TABLE:
+            began = time.monotonic()
+            reply = OPERATIONS[row.operation](product, user)
+            took = time.monotonic() - began
+            if not kept(row.cell(engine), row, reply) or took > SLOWEST:
+                broken.append((row.operation, reply.status_code, reply.text[:200], round(took, 1)))
+        health = product.health()
+
+    assert broken == []
+    assert health["status"] == "degraded"
+    assert all(health["capabilities"][lost] != "ok" for lost in LOST_WITH[engine])
+    assert eventually(lambda: product.health()["status"] == "ok", HEALED[how])
+    history = eventually(lambda: _history(product, user, 4), 20)
+    assert [message["role"] for message in history] == ["user", "assistant"] * 2
+
+
+def _history(product: Product, user: User, count: int) -> list[dict[str, Any]]:
+    reply = product.send("GET", f"/chat/history/{user.session}", token=user.token)
+    messages = reply.json().get("messages", []) if reply.status_code == 200 else []
+    return messages if len(messages) >= count else []
+
+
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize(
+    "service",
+    ["chat-service", "knowledge-service", "auth-service", "notification-service", "task-worker", "gateway"],
+)
+def test_a_killed_service_is_back_within_fifteen_seconds(stack: Stack, service: str) -> None:
+    product = Product(stack.url)
+    for process in stack.processes(service):
+        process.kill()
+
+    def works() -> bool:
+        try:
+            return bool(product.newcomer().message_id)
+        except httpx2.HTTPError:
+            return False
+
+    assert eventually(works, 15)
