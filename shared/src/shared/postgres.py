@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 
 import asyncpg
@@ -90,11 +90,11 @@ class Postgres:
         try:
             yield connection
         except AWAY as error:
-            connection.terminate()
+            _discard(connection)
             self._breaker.failed()
             raise CapabilityUnavailable(capability=self._capability) from error
         except asyncio.CancelledError:
-            connection.terminate()
+            _discard(connection)
             self._breaker.abandoned()
             raise
         except asyncpg.PostgresError:
@@ -113,7 +113,7 @@ class Postgres:
             await pool.release(connection, timeout=STATEMENT.total_seconds())
         except AWAY as error:
             log.warning("connection_lost", error=repr(error))
-            connection.terminate()
+            _discard(connection)
 
     async def _connect(self) -> asyncpg.Pool:
         settings = self._settings
@@ -149,6 +149,12 @@ class Postgres:
         while True:
             await asyncio.sleep(1)
             await self._probe()
+
+
+def _discard(connection: asyncpg.Connection) -> None:
+    """Close without waiting; one that the server closed has left the pool already and says so."""
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 SET_ORGANIZATION = "SELECT set_config('app.organization_id', $1, true)"
