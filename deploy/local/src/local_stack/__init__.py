@@ -1,0 +1,1 @@
+"""The MultiDB stack on one machine, without containers: engines, services and their supervisor."""

@@ -1,0 +1,57 @@
+"""Real engines for every test that asks for them: started once per run, or those named by MULTIDB_TEST_ENGINES."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from local_stack.engines.running import EngineAddresses, EngineSet
+from local_stack.engines.temporary import (
+    CqlKeyspace,
+    PostgresDatabase,
+    claimed_redis_database,
+    temporary_database,
+    temporary_keyspace,
+)
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EngineAddresses]:
+    """PostgreSQL, two Valkeys and Cassandra; shared by the whole run."""
+    named = EngineAddresses.from_environment()
+    if named:
+        yield named
+        return
+    with EngineSet(tmp_path_factory.mktemp("engines")) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def postgres_database(engines: EngineAddresses) -> Iterator[PostgresDatabase]:
+    """An empty database for this module: .host .port .user .password .name .app_user .app_password .url."""
+    assert engines.postgresql is not None
+    with temporary_database(engines.postgresql) as database:
+        yield database
+
+
+@pytest.fixture(scope="module")
+def cql_keyspace(engines: EngineAddresses) -> Iterator[CqlKeyspace]:
+    """An empty keyspace for this module: .host (comma separated) .hosts .port .name .datacenter."""
+    assert engines.cql is not None
+    with temporary_keyspace(engines.cql) as keyspace:
+        yield keyspace
+
+
+@pytest.fixture(scope="module")
+def redis_cache_url(engines: EngineAddresses) -> Iterator[str]:
+    """The URL of an empty numbered database of the evicting server, this module's alone."""
+    assert engines.redis_cache is not None
+    with claimed_redis_database(engines.redis_cache) as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def redis_data_url(engines: EngineAddresses) -> Iterator[str]:
+    """The URL of an empty numbered database of the durable server, this module's alone."""
+    assert engines.redis_data is not None
+    with claimed_redis_database(engines.redis_data) as url:
+        yield url
