@@ -1,0 +1,82 @@
+"""The composition root of the knowledge-service: opens connections, builds the parts, mounts the routes."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+
+from knowledge_service.clients.organizations import AuthOrganizations
+from knowledge_service.domain.answering import Answering
+from knowledge_service.domain.authoring import Authoring
+from knowledge_service.domain.bm25 import Bm25Ranker
+from knowledge_service.domain.editions import Editions
+from knowledge_service.domain.publishing import Publishing
+from knowledge_service.domain.starter import starter_articles
+from knowledge_service.routes import answers, articles
+from knowledge_service.settings import KnowledgeSettings
+from knowledge_service.store.announcements import RedisAnnouncements
+from knowledge_service.store.articles import CqlArticles
+from knowledge_service.store.publications import CqlPublications
+from knowledge_service.store.snapshots import DiskSnapshots
+from shared.contracts.health import EngineStatus
+from shared.cql import Cql
+from shared.cursors import Cursors
+from shared.http_client import ServiceClient
+from shared.identity import IdentitySigner
+from shared.redis import RedisStore
+from shared.service import create_app
+
+
+def make_app(settings: KnowledgeSettings) -> FastAPI:
+    """The application; it serves as soon as it starts, whatever engine is away."""
+    cql = Cql(settings, capability="knowledge")
+    redis = RedisStore(settings.data_url, capability="knowledge")
+    auth = ServiceClient(
+        "auth-service",
+        settings.auth_service_url,
+        IdentitySigner(settings.identity_key, settings.service),
+        capability="accounts",
+        deadline=settings.accounts_deadline,
+    )
+    stored = CqlArticles(cql)
+    publications = CqlPublications(cql)
+    announcements = RedisAnnouncements(redis)
+    editions = Editions(
+        publications,
+        DiskSnapshots(settings.state_dir),
+        hints=announcements,
+        organizations=AuthOrganizations(auth),
+        make_ranker=Bm25Ranker,
+        starter=starter_articles(),
+        max_wordings=settings.max_wordings,
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.authoring = Authoring(stored, editions.published_versions)
+        app.state.publishing = Publishing(stored, publications, editions, announcements)
+        app.state.answering = Answering(editions)
+        app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
+        await redis.start()
+        await cql.start()
+        await auth.start()
+        await announcements.start(editions.heard)
+        await editions.load_starter()
+        try:
+            yield
+        finally:
+            await announcements.close()
+            await auth.close()
+            await redis.close()
+            await cql.close()
+
+    def databases() -> dict[str, EngineStatus]:
+        return {"cql": cql.status, "redis_data": redis.status}
+
+    return create_app(
+        settings,
+        lifespan=lifespan,
+        routers=(articles.router, answers.router, answers.internal),
+        databases=databases,
+        description="Articles, publishing and answering.",
+    )

@@ -1,0 +1,1 @@
+"""What this service promises, free of frameworks and drivers."""

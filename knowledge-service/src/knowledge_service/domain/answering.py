@@ -1,0 +1,130 @@
+"""What happens when somebody asks: rank, decide how sure is sure enough, answer word for word or admit not to know."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from knowledge_service.domain.articles import PublishedArticle
+from knowledge_service.domain.editions import Edition, Editions
+from knowledge_service.domain.ranking import Accepts, Hit
+
+Outcome = Literal["answered", "clarify", "no_answer", "handoff"]
+
+SURE = 0.5
+"""Confidence from which the best candidate is the answer."""
+POSSIBLE = 0.15
+"""Confidence from which the candidates are worth asking "did you mean"; below, we do not know."""
+SUGGESTED = 0.08
+"""Confidence a candidate needs to be suggested at all."""
+SUGGESTIONS = 5
+FOLLOW_UPS = 3
+RANKED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A question with the filters it was asked under."""
+
+    question: str
+    limit: int = 5
+    language: str | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The outcome of a question; `answer` is there exactly when the outcome is `answered`."""
+
+    outcome: Outcome
+    answer: Hit | None
+    confidence: float
+    suggestions: tuple[Hit, ...]
+    follow_ups: tuple[str, ...]
+    candidates: tuple[Hit, ...]
+    edition: Edition
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The articles found for some queries, in their order."""
+
+    hits: tuple[tuple[Hit, ...], ...]
+    as_of: datetime
+    degraded: bool
+
+
+class Answering:
+    """What happens when a question comes in."""
+
+    def __init__(self, editions: Editions) -> None:
+        self._editions = editions
+
+    async def ask(self, organization_id: str, asked: Asked) -> Answer:
+        """Answer from the current edition of the organization."""
+        edition = await self._editions.current(organization_id)
+        hits = edition.ranker.rank(asked.question, max(RANKED, asked.limit), _filter(edition, asked))
+        return decide(edition, hits, asked.limit)
+
+    async def search(self, organization_id: str, queries: Sequence[str], limit: int) -> Found:
+        """The best articles for each query, whatever their confidence."""
+        edition = await self._editions.current(organization_id)
+        hits = tuple(tuple(edition.ranker.rank(query, limit)) for query in queries)
+        return Found(hits, edition.published_at, edition.degraded)
+
+    async def epoch(self, organization_id: str) -> Edition:
+        """The current edition, without asking it anything."""
+        return await self._editions.current(organization_id)
+
+
+def decide(edition: Edition, hits: Sequence[Hit], limit: int) -> Answer:
+    """Answer, offer what it could be, or say that we do not know."""
+    best = hits[0] if hits else None
+    confidence = 0.0 if best is None else best.confidence
+    outcome: Outcome = "answered" if confidence >= SURE else "clarify" if confidence >= POSSIBLE else "no_answer"
+    answer = best if outcome == "answered" else None
+    others = [hit for hit in hits if hit is not answer and (outcome == "clarify" or hit.confidence >= SUGGESTED)]
+    if outcome == "clarify":
+        others = [hit for hit in others if hit is best or hit.confidence >= SUGGESTED / 4]
+    suggestions = tuple(others[:SUGGESTIONS]) if outcome != "no_answer" or confidence >= SUGGESTED else ()
+    return Answer(
+        outcome=outcome,
+        answer=answer,
+        confidence=confidence,
+        suggestions=suggestions,
+        follow_ups=_follow_ups(edition, answer, suggestions) if answer is not None else (),
+        candidates=tuple(hits[:limit]),
+        edition=edition,
+    )
+
+
+def _follow_ups(edition: Edition, answer: Hit, suggestions: Sequence[Hit]) -> tuple[str, ...]:
+    """Questions on the same subject that a reader of this answer may have next."""
+    taken = {answer.article.article_id, *(hit.article.article_id for hit in suggestions)}
+    tags = set(answer.article.text.tags)
+    related = [
+        (-len(tags & set(article.text.tags)), position, article.text.question)
+        for position, article in enumerate(edition.ranker.articles)
+        if article.article_id not in taken and tags & set(article.text.tags)
+    ]
+    return tuple(question for _, _, question in sorted(related)[:FOLLOW_UPS])
+
+
+def _filter(edition: Edition, asked: Asked) -> Accepts | None:
+    """Tags let through what carries any of them; a language counts only where there are articles in it."""
+    wanted = frozenset(asked.tags)
+    language = _language(asked.language) if asked.language else None
+    if language is not None and not any(_language(a.text.language) == language for a in edition.ranker.articles):
+        language = None
+    if language is None and not wanted:
+        return None
+
+    def accepts(article: PublishedArticle) -> bool:
+        speaks = language is None or _language(article.text.language) == language
+        return speaks and (not wanted or not wanted.isdisjoint(article.text.tags))
+
+    return accepts
+
+
+def _language(tag: str) -> str:
+    return tag.casefold().partition("-")[0]

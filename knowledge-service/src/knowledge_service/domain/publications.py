@@ -1,0 +1,60 @@
+"""A publication: the articles of one epoch, whole, as bytes that any replica reads back the same."""
+
+import hashlib
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+import orjson
+
+from knowledge_service.domain.articles import ArticleText, PublishedArticle
+
+CHUNK = 256 * 1024
+"""Bytes of one stored chunk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """One epoch of an organization; `digest` is the SHA-256 of its packed articles."""
+
+    organization_id: str
+    epoch: int
+    publication_id: UUID
+    published_at: datetime
+    articles: int
+    chunks: int
+    digest: str
+
+
+def pack(articles: Iterable[PublishedArticle]) -> bytes:
+    """The articles as compressed JSON lines in order of their id; the same articles give the same bytes."""
+    ordered = sorted(articles, key=lambda article: article.article_id)
+    return zlib.compress(b"\n".join(orjson.dumps(article) for article in ordered), 6)
+
+
+def unpack(packed: bytes) -> list[PublishedArticle]:
+    """The articles of a publication."""
+    lines = zlib.decompress(packed).splitlines()
+    return [_article(orjson.loads(line)) for line in lines]
+
+
+def _article(stored: dict[str, object]) -> PublishedArticle:
+    text = stored["text"]
+    assert isinstance(text, dict)  # noqa: S101 - we wrote it
+    return PublishedArticle(
+        article_id=str(stored["article_id"]),
+        version=int(str(stored["version"])),
+        text=ArticleText(**text | {"alternatives": tuple(text["alternatives"]), "tags": tuple(text["tags"])}),
+    )
+
+
+def digest_of(packed: bytes) -> str:
+    """The checksum of packed articles."""
+    return hashlib.sha256(packed).hexdigest()
+
+
+def split(packed: bytes) -> list[bytes]:
+    """The stored chunks of packed articles, at least one."""
+    return [packed[start : start + CHUNK] for start in range(0, max(1, len(packed)), CHUNK)]

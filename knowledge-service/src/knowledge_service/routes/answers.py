@@ -1,0 +1,149 @@
+"""Answers over HTTP: for the public to try out and search, and for neighbours to build on."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+from fastapi import APIRouter, Response
+from fastapi import Query as QueryParameter
+
+from knowledge_service.domain.answering import Answer, Asked
+from knowledge_service.domain.ranking import Hit
+from knowledge_service.routes.bodies import AskIn, Query, SearchResult, SearchResults
+from knowledge_service.routes.parts import Editor, Reader, TheAnswering
+from shared.bodies import StrictRoute
+from shared.contracts.knowledge import (
+    AskRequest,
+    Candidate,
+    CitedAnswer,
+    EpochState,
+    KnowledgeAnswer,
+    Retrieved,
+    RetrievedArticle,
+    RetrievedQuery,
+    RetrieveRequest,
+    Suggestion,
+)
+from shared.identity import InternalCaller
+from shared.problems import responses
+
+router = APIRouter(prefix="/knowledge", tags=["knowledge"], route_class=StrictRoute)
+internal = APIRouter(prefix="/internal/knowledge", include_in_schema=False, route_class=StrictRoute)
+
+
+@router.post("/ask", responses=responses(400, 401, 403, 413, 415, 422, 429, 503, 504))
+async def ask_publicly(body: AskIn, principal: Editor, answering: TheAnswering, response: Response) -> KnowledgeAnswer:
+    """Try a question: what chat would answer, and the articles it was chosen from. No session, not charged."""
+    asked = Asked(body.question, body.limit, body.language, tuple(body.tags))
+    return _told(await answering.ask(principal.organization_id, asked), response)
+
+
+@router.get("/search", responses=responses(401, 403, 422, 429, 503, 504))
+async def search(
+    principal: Reader,
+    answering: TheAnswering,
+    response: Response,
+    q: Annotated[Query, QueryParameter()],
+    limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
+) -> SearchResults:
+    """The published articles that fit a text, best first."""
+    found = await answering.search(principal.organization_id, (q,), limit)
+    return SearchResults(
+        results=[
+            SearchResult(
+                article_id=hit.article.article_id,
+                question=hit.article.text.question,
+                answer=hit.article.text.answer,
+                score=hit.score,
+                confidence=hit.confidence,
+            )
+            for hit in found.hits[0]
+        ],
+        as_of=found.as_of,
+        degraded=_degraded(response, degraded=found.degraded),
+    )
+
+
+@internal.post("/ask")
+async def ask(
+    body: AskRequest, _caller: InternalCaller, answering: TheAnswering, response: Response
+) -> KnowledgeAnswer:
+    """The answer to a message."""
+    asked = Asked(body.question, body.limit, body.language, tuple(body.tags))
+    return _told(await answering.ask(body.organization_id, asked), response)
+
+
+@internal.get("/epoch")
+async def epoch(organization_id: str, _caller: InternalCaller, answering: TheAnswering) -> EpochState:
+    """Which epoch answers now."""
+    edition = await answering.epoch(organization_id)
+    return EpochState(epoch=edition.epoch, scorer=edition.scorer, as_of=edition.published_at)
+
+
+@internal.post("/retrieve")
+async def retrieve(body: RetrieveRequest, _caller: InternalCaller, answering: TheAnswering) -> Retrieved:
+    """The articles for several queries, for research."""
+    found = await answering.search(body.organization_id, body.queries, body.limit)
+    return Retrieved(
+        results=[
+            RetrievedQuery(query=query, hits=_retrieved(hits))
+            for query, hits in zip(body.queries, found.hits, strict=True)
+        ],
+        as_of=found.as_of,
+    )
+
+
+def _retrieved(hits: Sequence[Hit]) -> list[RetrievedArticle]:
+    return [
+        RetrievedArticle(
+            article_id=hit.article.article_id,
+            version=hit.article.version,
+            question=hit.article.text.question,
+            answer=hit.article.text.answer,
+            score=hit.score,
+            confidence=hit.confidence,
+            tags=list(hit.article.text.tags),
+        )
+        for hit in hits
+    ]
+
+
+def _told(answer: Answer, response: Response) -> KnowledgeAnswer:
+    best = answer.answer
+    return KnowledgeAnswer(
+        outcome=answer.outcome,
+        answer=None
+        if best is None
+        else CitedAnswer(
+            article_id=best.article.article_id,
+            version=best.article.version,
+            question=best.article.text.question,
+            text=best.article.text.answer,
+        ),
+        confidence=answer.confidence,
+        suggestions=[
+            Suggestion(article_id=h.article.article_id, question=h.article.text.question, confidence=h.confidence)
+            for h in answer.suggestions
+        ],
+        follow_ups=list(answer.follow_ups),
+        candidates=[
+            Candidate(
+                article_id=h.article.article_id,
+                external_id=h.article.text.external_id,
+                question=h.article.text.question,
+                confidence=h.confidence,
+            )
+            for h in answer.candidates
+        ],
+        epoch=answer.edition.epoch,
+        scorer=answer.edition.scorer,
+        as_of=answer.edition.published_at,
+        degraded=_degraded(response, degraded=answer.edition.degraded),
+    )
+
+
+def _degraded(response: Response, *, degraded: bool) -> list[str]:
+    """The capabilities this reply had to do without, in its header too."""
+    if not degraded:
+        return []
+    response.headers["Degraded"] = "knowledge"
+    return ["knowledge"]

@@ -1,0 +1,97 @@
+"""Articles over HTTP: draft, read, change, remove, list, publish."""
+
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from knowledge_service.domain.authoring import Filters, Status
+from knowledge_service.routes.bodies import (
+    ArticleChanges,
+    ArticleIn,
+    ArticleList,
+    ArticleOut,
+    ArticleVersions,
+    PublishedOut,
+)
+from knowledge_service.routes.parts import (
+    ArticleId,
+    Editor,
+    Publisher,
+    Reader,
+    TheAuthoring,
+    TheCursors,
+    ThePublishing,
+)
+from shared.bodies import StrictRoute
+from shared.problems import responses
+
+router = APIRouter(prefix="/knowledge", tags=["knowledge"], route_class=StrictRoute)
+
+READS = responses(401, 403, 404, 422, 429, 503, 504)
+WRITES = responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 504)
+Limit = Annotated[int, Query(ge=1, le=100)]
+
+
+@router.post("/articles", status_code=201, responses=WRITES)
+async def create_article(body: ArticleIn, principal: Editor, authoring: TheAuthoring) -> ArticleOut:
+    """Draft an article; it answers once it is published."""
+    return ArticleOut.of(await authoring.create_article(principal.organization_id, body.as_text()))
+
+
+@router.get("/articles", responses=READS)
+async def list_articles(
+    principal: Reader,
+    authoring: TheAuthoring,
+    cursors: TheCursors,
+    status: Status | None = None,
+    tag: Annotated[str | None, Query(max_length=64)] = None,
+    q: Annotated[str | None, Query(max_length=1_000)] = None,
+    limit: Limit = 20,
+    cursor: Annotated[str | None, Query(max_length=2_048)] = None,
+) -> ArticleList:
+    """The organization's articles, newest first; a filtered page may be short and still have a next one."""
+    scope = f"articles:{principal.organization_id}:{principal.user_id}:{status}:{tag}:{q}"
+    before = UUID(cursors.read(scope, cursor)) if cursor is not None else None
+    found, then = await authoring.list_articles(principal.organization_id, Filters(status, tag, q), before, limit)
+    return ArticleList(
+        articles=[ArticleOut.of(listed) for listed in found],
+        next_cursor=None if then is None else cursors.make(scope, str(then)),
+    )
+
+
+@router.get("/articles/{article_id}", responses=READS)
+async def get_article(article_id: ArticleId, principal: Reader, authoring: TheAuthoring) -> ArticleOut:
+    """One article, as it is drafted now."""
+    return ArticleOut.of(await authoring.get_article(principal.organization_id, article_id))
+
+
+@router.get("/articles/{article_id}/versions", responses=READS)
+async def list_versions(
+    article_id: ArticleId, principal: Reader, authoring: TheAuthoring, limit: Limit = 20
+) -> ArticleVersions:
+    """The latest versions of an article, newest first; the last 100 are kept."""
+    versions = await authoring.list_versions(principal.organization_id, article_id, limit)
+    return ArticleVersions(versions=[ArticleOut.of(version) for version in versions])
+
+
+@router.patch("/articles/{article_id}", responses=WRITES)
+async def change_article(
+    article_id: ArticleId, body: ArticleChanges, principal: Editor, authoring: TheAuthoring
+) -> ArticleOut:
+    """Change some fields of an article, which makes its next version."""
+    return ArticleOut.of(await authoring.change_article(principal.organization_id, article_id, body.as_changes()))
+
+
+@router.delete("/articles/{article_id}", status_code=204, responses=READS)
+async def remove_article(article_id: ArticleId, principal: Editor, authoring: TheAuthoring) -> Response:
+    """Remove an article; it stops answering at the next publish."""
+    await authoring.remove_article(principal.organization_id, article_id)
+    return Response(status_code=204)
+
+
+@router.post("/publish", responses=WRITES)
+async def publish(principal: Publisher, publishing: ThePublishing) -> PublishedOut:
+    """Let the articles as they are now answer, all at once, under a new epoch."""
+    publication = await publishing.publish(principal.organization_id)
+    return PublishedOut(epoch=publication.epoch, articles=publication.articles, published_at=publication.published_at)

@@ -1,0 +1,108 @@
+"""New epochs over redis-data: told at once, remembered under a key, told again later if Redis was away."""
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from shared.errors import CapabilityUnavailable
+from shared.redis import RedisStore
+
+log = structlog.get_logger()
+
+CHANNEL = "knowledge:epochs"
+PENDING = 10_000
+"""Announcements remembered while Redis is away."""
+
+Heard = Callable[[str, int], object]
+
+
+class RedisAnnouncements:
+    """Losing Redis costs other replicas up to a second: they ask the store themselves."""
+
+    def __init__(self, redis: RedisStore) -> None:
+        self._redis = redis
+        self._pending: dict[str, int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self, heard: Heard) -> None:
+        """Pass on what is heard, and repeat what could not be told."""
+        self._tasks = [asyncio.create_task(self._keep_listening(heard)), asyncio.create_task(self._keep_repeating())]
+
+    async def close(self) -> None:
+        """Stop listening."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def announce(self, organization_id: str, epoch: int) -> None:
+        """Say that this epoch answers from now on; repeated in the background when Redis is away."""
+        try:
+            await self._tell(organization_id, epoch)
+        except CapabilityUnavailable:
+            if len(self._pending) < PENDING:
+                self._pending[organization_id] = epoch
+
+    async def announced(self, organization_id: str) -> int | None:
+        """The epoch last announced, or None when Redis does not know or is away."""
+        try:
+            raw = await self._redis.run(lambda redis: redis.get(key_of(organization_id)))
+        except CapabilityUnavailable:
+            return None
+        return int(raw) if raw is not None else None
+
+    async def _tell(self, organization_id: str, epoch: int) -> None:
+        async def both(redis: Redis) -> Any:  # noqa: ANN401 - what a pipeline returns
+            pipeline = redis.pipeline(transaction=False)
+            pipeline.set(key_of(organization_id), epoch)
+            pipeline.publish(CHANNEL, orjson.dumps({"organization_id": organization_id, "epoch": epoch}))
+            return await pipeline.execute()
+
+        await self._redis.run(both)
+
+    async def _keep_repeating(self) -> None:
+        while True:
+            await asyncio.sleep(1)
+            for organization_id, epoch in list(self._pending.items()):
+                try:
+                    await self._tell(organization_id, epoch)
+                except CapabilityUnavailable:
+                    break
+                if self._pending.get(organization_id) == epoch:
+                    del self._pending[organization_id]
+
+    async def _keep_listening(self, heard: Heard) -> None:
+        while True:
+            try:
+                await self._listen(heard)
+            except (RedisError, OSError) as error:
+                log.warning("announcements_unheard", error=repr(error))
+            await asyncio.sleep(1)
+
+    async def _listen(self, heard: Heard) -> None:
+        client = self._redis.blocking_client()
+        try:
+            async with client.pubsub() as subscription:
+                await subscription.subscribe(CHANNEL)
+                async for message in subscription.listen():
+                    if message["type"] == "message":
+                        _note(message["data"], heard)
+        finally:
+            await client.aclose()
+
+
+def _note(payload: bytes, heard: Heard) -> None:
+    try:
+        told = orjson.loads(payload)
+        heard(str(told["organization_id"]), int(told["epoch"]))
+    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        log.warning("announcement_unreadable", error=repr(error))
+
+
+def key_of(organization_id: str) -> str:
+    """Where an organization's last announced epoch is kept."""
+    return f"knowledge:epoch:{organization_id}"
