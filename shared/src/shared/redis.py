@@ -55,7 +55,7 @@ class RedisStore:
         """Close every connection."""
         if self._watch is not None:
             self._watch.cancel()
-        await self._client.aclose()
+        await self._client.aclose(close_connection_pool=True)
 
     @property
     def status(self) -> EngineStatus:
