@@ -1,0 +1,1 @@
+"""Accounts, sessions, plans, quota and the audit log of MultiDB."""

@@ -88,13 +88,15 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's handler behind the strict request."""
         handle = super().get_route_handler()
-        takes_body = self.body_field is not None
+        body = self.body_field
 
         async def strict(request: Request) -> Response:
-            if takes_body:
+            read = _StrictRequest(request.scope, request.receive)
+            # A body that may be left out needs no type when it is.
+            if body is not None and (body.field_info.is_required() or await read.body()):
                 media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if media_type != "application/json" and not media_type.endswith("+json"):
                     raise UnsupportedMediaType
-            return await handle(_StrictRequest(request.scope, request.receive))
+            return await handle(read)
 
         return strict

@@ -1,0 +1,98 @@
+"""Composition root: what auth-service is made of."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+from fastapi import FastAPI
+
+from auth_service.domain.accounts import Accounts
+from auth_service.domain.clock import Clock, utc_now
+from auth_service.domain.hashing import HashingPool
+from auth_service.domain.keys import KeyRing, KeySafe
+from auth_service.domain.passwords import Passwords, common_passwords
+from auth_service.domain.quota import Quota
+from auth_service.domain.sessions import RevocationList, Sessions
+from auth_service.domain.throttle import Throttle
+from auth_service.domain.tokens import AccessTokens, RefreshTokens
+from auth_service.routes import accounts, audit, billing, internal, keys
+from auth_service.settings import AuthSettings
+from auth_service.store.accounts import PostgresAccounts
+from auth_service.store.audit import PostgresAudit
+from auth_service.store.keys import PostgresKeys
+from auth_service.store.quota import PostgresQuota
+from auth_service.store.sessions import PostgresSessions
+from auth_service.store.throttles import PostgresThrottles
+from auth_service.upkeep import Upkeep
+from shared.cursors import Cursors
+from shared.postgres import Postgres
+from shared.service import create_app
+
+KEYS_EVERY = timedelta(seconds=10)
+LEASES_EVERY = timedelta(seconds=5)
+FORGET_EVERY = timedelta(minutes=5)
+
+
+def make_app(settings: AuthSettings, clock: Clock = utc_now) -> FastAPI:
+    """The application of auth-service."""
+    postgres = Postgres(settings, capability="accounts", connections=settings.postgres_connections)
+    hashing = HashingPool(threads=settings.hashing_threads, queue=settings.hashing_queue)
+    pepper = settings.password_pepper.get_secret_value().encode()
+    secret = settings.signing_key_secret.get_secret_value().encode()
+
+    key_ring = KeyRing(PostgresKeys(postgres), KeySafe(secret), clock, settings.access_token_lifetime)
+    session_store = PostgresSessions(postgres, clock)
+    throttles = PostgresThrottles(postgres)
+    quota_store = PostgresQuota(postgres)
+    sessions = Sessions(
+        session_store,
+        AccessTokens(
+            key_ring,
+            issuer=settings.token_issuer,
+            audience=settings.token_audience,
+            lifetime=settings.access_token_lifetime,
+        ),
+        RefreshTokens(secret),
+        clock,
+        refresh_lifetime=settings.refresh_token_lifetime,
+        session_lifetime=settings.session_lifetime,
+    )
+
+    upkeep = Upkeep(
+        {
+            "keys": (KEYS_EVERY, key_ring.reload),
+            "leases": (LEASES_EVERY, lambda: quota_store.close_expired(clock())),
+            "throttles": (FORGET_EVERY, lambda: throttles.forget(clock())),
+            "sessions": (FORGET_EVERY, lambda: session_store.forget(clock())),
+        }
+    )
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.accounts = Accounts(
+            PostgresAccounts(postgres, clock),
+            Passwords(pepper, hashing, common_passwords()),
+            Throttle(throttles, pepper, clock),
+            sessions,
+            self_service_plans=settings.self_service_plans,
+        )
+        app.state.sessions = sessions
+        app.state.keys = key_ring
+        app.state.quota = Quota(quota_store, clock)
+        app.state.audit = PostgresAudit(postgres)
+        app.state.revocations = RevocationList(session_store, clock)
+        app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
+        await postgres.start()
+        await upkeep.start()
+        yield
+        await upkeep.close()
+        await postgres.close()
+        hashing.close()
+
+    return create_app(
+        settings,
+        lifespan=lifespan,
+        routers=(accounts.router, keys.router, billing.router, audit.router, internal.router),
+        databases=lambda: {"postgresql": postgres.status},
+        description="Accounts, sessions, plans, quota and the audit log.",
+    )

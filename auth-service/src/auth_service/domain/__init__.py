@@ -1,0 +1,1 @@
+"""What auth-service promises: accounts, sessions, quota and audit, without a driver or a framework."""

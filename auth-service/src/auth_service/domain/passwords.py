@@ -1,0 +1,66 @@
+"""Passwords: which ones are accepted, and how they are kept."""
+
+import gzip
+import hashlib
+import hmac
+import unicodedata
+from base64 import b64encode
+from functools import partial
+from importlib.resources import files
+
+import bcrypt
+
+from auth_service.domain.hashing import HashingPool
+from shared.errors import FieldError, InvalidRequest
+
+COST = 10
+"""About 60 ms of one core (performance.md); 12 would be 250 ms."""
+
+SCHEME = "bcrypt-hmac-sha384"
+"""Stored in front of each hash, so that another scheme can follow."""
+
+DECOY = b"$2b$10$rgQ8K337pM/fDk4djYMX8ex4b.0xEnQGvfMoG4jNNTzifX0v7t.lW"
+"""A well-formed hash that no password has: an unknown account costs the same work as a known one."""
+
+
+def common_passwords() -> frozenset[str]:
+    """The shipped list of passwords that are guessed first, in lower case, all of 8 or more characters."""
+    packed = (files("auth_service") / "common_passwords" / "common.txt.gz").read_bytes()
+    return frozenset(gzip.decompress(packed).decode().split("\n")) - {""}
+
+
+class Passwords:
+    """Hashes and checks passwords under one pepper."""
+
+    def __init__(self, pepper: bytes, pool: HashingPool, common: frozenset[str]) -> None:
+        self._pepper = pepper
+        self._pool = pool
+        self._common = common
+
+    def refuse_common(self, password: str) -> None:
+        """Raises InvalidRequest (422) for a password that is on the list, whatever its case."""
+        if _normalised(password).casefold() in self._common:
+            message = "This password is one of the most common ones and would be guessed: choose another."
+            raise InvalidRequest(errors=(FieldError("password", "common_password", message),))
+
+    async def hash(self, password: str) -> str:
+        """What to store for a password. Raises Overloaded when too many wait."""
+        prepared = self._prepare(password)
+        hashed = await self._pool.run(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(COST)))
+        return f"{SCHEME}:{hashed.decode()}"
+
+    async def verify(self, password: str, stored: str | None) -> bool:
+        """Whether the password is the stored one; without a stored one the same work and False."""
+        scheme, _, hashed = (stored or "").partition(":")
+        against = hashed.encode() if scheme == SCHEME else DECOY
+        matches = await self._pool.run(partial(bcrypt.checkpw, self._prepare(password), against))
+        return matches and against is not DECOY
+
+    def _prepare(self, password: str) -> bytes:
+        """64 bytes whatever the length: bcrypt reads 72 and stops at a NUL, base64 has none."""
+        return b64encode(hmac.digest(self._pepper, _normalised(password).encode(), hashlib.sha384))
+
+
+def _normalised(password: str) -> str:
+    """One form for what looks the same: keyboards disagree about how an accented letter is written."""
+    return unicodedata.normalize("NFKC", password)

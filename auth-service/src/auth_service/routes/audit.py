@@ -1,0 +1,66 @@
+"""The audit log, for those who answer for the organization."""
+
+from datetime import datetime
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Depends, Query
+from pydantic import BaseModel
+
+from auth_service.domain.audit import AuditEntry
+from auth_service.routes.state import TheAudit, TheCursors, known_id
+from shared.identity import Principal, require_role
+from shared.problems import responses
+
+router = APIRouter(tags=["audit"])
+
+
+class AuditEntryOut(BaseModel):
+    """Something that happened. `hash` seals it and all before it: note it elsewhere to prove that nothing changed."""
+
+    id: str
+    occurred_at: datetime
+    actor_id: str | None
+    action: str
+    subject: str | None
+    facts: dict[str, Any]
+    hash: str
+
+
+class AuditOut(BaseModel):
+    """A page, newest first."""
+
+    entries: list[AuditEntryOut]
+    next_cursor: str | None
+
+
+@router.get("/audit", responses=responses(401, 403, 422, 503))
+async def list_audit(
+    principal: Annotated[Principal, Depends(require_role("admin"))],
+    audit: TheAudit,
+    cursors: TheCursors,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=2_048)] = None,
+) -> AuditOut:
+    """What happened in the organization, newest first; for owners and admins."""
+    scope = f"audit:{principal.organization_id}:{principal.user_id}"
+    before = None if cursor is None else int(cursors.read(scope, cursor))
+    entries = await audit.page(known_id(principal.organization_id), before, limit + 1)
+    page = entries[:limit]
+    more = len(entries) > limit
+    return AuditOut(
+        entries=[_entry(entry) for entry in page],
+        next_cursor=cursors.make(scope, page[-1].sequence) if more else None,
+    )
+
+
+def _entry(entry: AuditEntry) -> AuditEntryOut:
+    return AuditEntryOut(
+        id=str(entry.sequence),
+        occurred_at=entry.occurred_at,
+        actor_id=str(entry.actor_id) if entry.actor_id else None,
+        action=entry.action,
+        subject=entry.subject,
+        facts=orjson.loads(entry.facts),
+        hash=entry.hash.hex(),
+    )

@@ -1,0 +1,1 @@
+"""PostgreSQL: named statements, each under the organization it speaks of."""

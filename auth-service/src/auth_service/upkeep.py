@@ -1,0 +1,44 @@
+"""What the service does beside its requests: reload keys, take back expired leases, forget what has expired."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import timedelta
+
+import structlog
+
+from shared.errors import ServiceError
+
+log = structlog.get_logger()
+
+
+class Upkeep:
+    """Runs each job at its own pace until closed. Several replicas may do the same work: every job is idempotent."""
+
+    def __init__(self, jobs: Mapping[str, tuple[timedelta, Callable[[], Awaitable[object]]]]) -> None:
+        self._jobs = jobs
+        self._running: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Begin every job."""
+        self._running = [asyncio.create_task(self._repeat(name), name=name) for name in self._jobs]
+
+    async def close(self) -> None:
+        """Stop every job."""
+        for task in self._running:
+            task.cancel()
+        await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _repeat(self, name: str) -> None:
+        pace, job = self._jobs[name]
+        while True:
+            await self._run(name, job)
+            await asyncio.sleep(pace.total_seconds())
+
+    @staticmethod
+    async def _run(name: str, job: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await job()
+        except ServiceError as error:
+            log.info("upkeep_put_off", job=name, error=error.code)
+        except Exception as error:
+            log.error("upkeep_failed", job=name, error=repr(error), exc_info=error)
