@@ -99,7 +99,7 @@ class Authoring:
         self._articles = articles
         self._published_versions = published_versions
 
-    async def create_article(self, organization_id: str, text: ArticleText, article_id: UUID | None = None) -> Listed:
+    async def draft_article(self, organization_id: str, text: ArticleText, article_id: UUID | None = None) -> Listed:
         """Draft a new article."""
         now = datetime.now(UTC)
         article = Article(article_id or new_id(), 1, text, now, now)
@@ -120,7 +120,7 @@ class Authoring:
             await self._articles.put(organization_id, article)
         return await self._listed(organization_id, article)
 
-    async def remove_article(self, organization_id: str, article_id: UUID) -> None:
+    async def delete_article(self, organization_id: str, article_id: UUID) -> None:
         """Remove an article; it answers until the next publish. Raises ArticleNotFound."""
         await self._get(organization_id, article_id)
         await self._articles.remove(organization_id, article_id)

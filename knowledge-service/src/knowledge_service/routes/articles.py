@@ -34,9 +34,9 @@ Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("/articles", status_code=201, responses=WRITES)
-async def create_article(body: ArticleIn, principal: Editor, authoring: TheAuthoring) -> ArticleOut:
+async def draft_article(body: ArticleIn, principal: Editor, authoring: TheAuthoring) -> ArticleOut:
     """Draft an article; it answers once it is published."""
-    return ArticleOut.of(await authoring.create_article(principal.organization_id, body.as_text()))
+    return ArticleOut.of(await authoring.draft_article(principal.organization_id, body.as_text()))
 
 
 @router.get("/articles", responses=READS)
@@ -84,9 +84,9 @@ async def change_article(
 
 
 @router.delete("/articles/{article_id}", status_code=204, responses=READS)
-async def remove_article(article_id: ArticleId, principal: Editor, authoring: TheAuthoring) -> Response:
+async def delete_article(article_id: ArticleId, principal: Editor, authoring: TheAuthoring) -> Response:
     """Remove an article; it stops answering at the next publish."""
-    await authoring.remove_article(principal.organization_id, article_id)
+    await authoring.delete_article(principal.organization_id, article_id)
     return Response(status_code=204)
 
 
