@@ -1,0 +1,1 @@
+"""The one door of MultiDB: identity, limits, routing."""

@@ -1,0 +1,130 @@
+"""Composition root of the gateway."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import structlog
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from gateway.access_log import AccessLog
+from gateway.clients.auth_service import PublishedKeys, RevocationFeed
+from gateway.clients.calls import OwnCalls
+from gateway.clients.documents import Documents
+from gateway.clients.monitor import Monitor
+from gateway.clients.upstream import PooledUpstream
+from gateway.domain.addresses import ClientAddresses
+from gateway.domain.health import PROVIDED_BY
+from gateway.domain.rate_limits import Limit, RateLimits
+from gateway.domain.tokens import Revoked, Tokens
+from gateway.routes import accounts, chat, knowledge, notifications, own, tasks
+from gateway.routes.gateway import Gateway
+from gateway.routes.pages import DocumentPages, HealthPages, pages
+from gateway.routes.table import RouteTable
+from gateway.settings import GatewaySettings
+from gateway.store.buckets import RedisBuckets
+from shared import __version__
+from shared.identity import IdentitySigner
+from shared.logs import BatchedWriter
+from shared.metrics import RequestMetrics
+from shared.redis import RedisStore
+
+log = structlog.get_logger()
+
+ROUTES = (
+    *own.ROUTES,
+    *accounts.ROUTES,
+    *chat.ROUTES,
+    *knowledge.ROUTES,
+    *notifications.ROUTES,
+    *tasks.ROUTES,
+)
+
+
+class App:
+    """The gateway as a server sees it: composed at startup, taken apart at shutdown."""
+
+    def __init__(self, settings: GatewaySettings, *, log_requests: bool = True) -> None:
+        self._settings = settings
+        self._log_requests = log_requests
+        self._gateway: ASGIApp | None = None
+        self.metrics = RequestMetrics(settings.service)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http" and self._gateway is not None:
+            await self._gateway(scope, receive, send)
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        async with self.running():
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[ASGIApp]:
+        """The composed gateway with its background work, until the block ends."""
+        async with compose(self._settings, self.metrics, log_requests=self._log_requests) as gateway:
+            self._gateway = gateway
+            yield gateway
+
+
+@asynccontextmanager
+async def compose(settings: GatewaySettings, metrics: RequestMetrics, *, log_requests: bool) -> AsyncIterator[Gateway]:
+    """Build everything, start what works in the background, and stop it in the end."""
+    signer = IdentitySigner(settings.identity_key, settings.service)
+    upstreams = {
+        name: PooledUpstream(name, urls, capability=PROVIDED_BY[name]) for name, urls in settings.upstreams.items()
+    }
+    calls = {name: OwnCalls(upstream, signer) for name, upstream in upstreams.items()}
+    redis = RedisStore(settings.data_url, capability="notifications")
+    limits = RateLimits(RedisBuckets(redis))
+    revoked = Revoked()
+    auth = calls["auth-service"]
+    keys = PublishedKeys(auth, issuer=settings.token_issuer, audience=settings.token_audience)
+    revocations = RevocationFeed(auth, revoked)
+    monitor = Monitor(__version__, list(calls.values()), lambda: {"redis_data": redis.status})
+    documents = Documents(list(calls.values()))
+    table = RouteTable(ROUTES)
+    gateway = Gateway(
+        table=table,
+        pages=pages(HealthPages(monitor), DocumentPages(__version__, table, documents)),
+        upstreams=upstreams,
+        tokens=Tokens(keys, revoked),
+        limits=limits,
+        anonymous=Limit(settings.anonymous_rate, settings.anonymous_burst),
+        addresses=ClientAddresses(settings.trusted_proxies),
+        signer=signer,
+        metrics=metrics,
+        access_log=AccessLog(BatchedWriter(sys.stdout.buffer) if log_requests else None),
+        max_in_flight=settings.max_in_flight,
+    )
+    async with AsyncExitStack() as stack:
+        for upstream in upstreams.values():
+            await upstream.start()
+            stack.push_async_callback(upstream.close)
+        await redis.start()
+        stack.push_async_callback(redis.close)
+        await monitor.look()
+        for work in (keys.run, revocations.run, monitor.run, documents.run, limits.run):
+            stack.push_async_callback(_stop, asyncio.create_task(_keep(work)))
+        yield gateway
+
+
+async def _keep(work: Callable[[], Awaitable[None]]) -> None:
+    """The outermost loop of a background worker: what it did not expect is reported, and it starts again."""
+    while True:
+        try:
+            await work()
+        except Exception as error:
+            log.error("background_work_failed", work=work.__qualname__, error=repr(error), exc_info=error)
+            await asyncio.sleep(1)
+
+
+async def _stop(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.wait({task})

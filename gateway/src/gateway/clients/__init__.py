@@ -1,0 +1,1 @@
+"""I/O out: the services behind the gateway."""

@@ -1,0 +1,253 @@
+"""A service behind the gateway: its replicas, a pool of connections to each, and one careful repeat."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Protocol
+
+import structlog
+
+from gateway.clients.connection import Connection, ReplicaFailed, Reply
+from shared.breaker import Breaker
+from shared.contracts.health import EngineStatus
+from shared.errors import CapabilityUnavailable, DeadlineExceeded, Overloaded, ServiceError
+from shared.replicas import Address, Replicas
+
+log = structlog.get_logger()
+
+CONNECT = timedelta(milliseconds=500).total_seconds()
+FIRST_ATTEMPT = timedelta(milliseconds=2500).total_seconds()
+"""What a first attempt may take where a second one is possible."""
+MAX_CONNECTIONS = 512
+"""Per replica; above it requests are shed."""
+REPEAT_SHARE = 0.1
+REPEAT_BURST = 100.0
+
+
+@dataclass(slots=True)
+class Request:
+    """A request as it goes to a replica, but for the Host line.
+
+    `head` is every header line with its line end, the framing of `body` included. `repeatable`: a second copy does no
+    harm. `body` as an iterator is streamed, and such a request is never repeated once it began.
+    """
+
+    method: str
+    target: bytes
+    head: bytes
+    deadline: float
+    body: bytes | AsyncIterator[bytes] = b""
+    repeatable: bool = False
+
+
+class Upstream(Protocol):
+    """How the gateway reaches one service."""
+
+    async def send(self, request: Request) -> Reply:
+        """The service's reply, whatever its status.
+
+        Raises CapabilityUnavailable when no replica answers, DeadlineExceeded when one did not in time, and Overloaded
+        when too much is under way.
+        """
+
+
+@dataclass(slots=True)
+class RepeatBudget:
+    """Repeats may add a tenth to the load, never more: every request earns a tenth of a repeat."""
+
+    tokens: float = REPEAT_BURST
+
+    def earn(self) -> None:
+        """A request was made."""
+        self.tokens = min(REPEAT_BURST, self.tokens + REPEAT_SHARE)
+
+    def spend(self) -> bool:
+        """Whether a repeat is allowed, and if so count it."""
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+@dataclass(slots=True)
+class Replica:
+    """One process of the service, with the connections to it; the health monitor notes how it is."""
+
+    address: Address
+    breaker: Breaker
+    host: bytes
+    is_well: bool = True
+    missed: int = 0
+    databases: Mapping[str, EngineStatus] = field(default_factory=dict)
+    idle: list[Connection] = field(default_factory=list)
+    open: set[Connection] = field(default_factory=set)
+
+    async def connection(self, *, new: bool) -> Connection:
+        """A free connection, the one used last first, or a new one; raises ReplicaFailed."""
+        while self.idle:
+            connection = self.idle.pop()
+            if not new and connection.is_fresh():
+                return connection
+            connection.close()
+        if len(self.open) >= MAX_CONNECTIONS:
+            raise Overloaded
+        return await self._connect()
+
+    async def _connect(self) -> Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT):
+                _, connection = await loop.create_connection(
+                    lambda: Connection(self.idle.append, self._forget), self.address.host, self.address.port
+                )
+        except TimeoutError as error:
+            raise ReplicaFailed("no connection in time", untouched=True, timed_out=True) from error
+        except OSError as error:
+            raise ReplicaFailed(f"no connection: {error!r}", untouched=True) from error
+        self.open.add(connection)
+        return connection
+
+    def _forget(self, connection: Connection) -> None:
+        self.open.discard(connection)
+        if connection in self.idle:
+            self.idle.remove(connection)
+
+    def close(self) -> None:
+        """Drop every connection."""
+        for connection in list(self.open):
+            connection.abort()
+
+
+class PooledUpstream:
+    """An Upstream over raw connections, balanced over the replicas of one service."""
+
+    def __init__(self, service: str, urls: str, *, capability: str) -> None:
+        self.service = service
+        self.capability = capability
+        self._replicas = Replicas(service, urls)
+        self._known: dict[Address, Replica] = {}
+        self._budget = RepeatBudget()
+
+    async def start(self) -> None:
+        """Begin to resolve the service's name."""
+        await self._replicas.start()
+
+    async def close(self) -> None:
+        """Drop every connection."""
+        await self._replicas.close()
+        for replica in self._known.values():
+            replica.close()
+
+    @property
+    def replicas(self) -> list[Replica]:
+        """The replicas known now; those that a changed name no longer gives are let go."""
+        current = list(self._replicas)
+        for gone in self._known.keys() - current:
+            self._known.pop(gone).close()
+        return [self._replica(address) for address in current]
+
+    async def send(self, request: Request) -> Reply:
+        """See Upstream."""
+        self._budget.earn()
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + request.deadline
+        tried: list[Replica] = []
+        repeated = False
+        while True:
+            replica = self._pick(tried)
+            left = ends_at - loop.time()
+            try:
+                return await self._attempt(replica, request, left, again=bool(tried))
+            except ReplicaFailed as failure:
+                tried.append(replica)
+                if not failure.untouched:
+                    if repeated or not self._may_repeat(request):
+                        raise self._refusal(failure) from failure
+                    repeated = True
+                if len(tried) > len(self._replicas) or ends_at - loop.time() <= 0:
+                    raise self._refusal(failure) from failure
+                log.info("upstream_repeated", upstream=self.service, reason=str(failure), untouched=failure.untouched)
+
+    async def probe(self, replica: Replica, request: Request) -> Reply:
+        """Ask one replica; for health. Raises ReplicaFailed or Overloaded."""
+        connection = await replica.connection(new=False)
+        connection.begin(_wire(replica, request), request.deadline)
+        return await connection.reply()
+
+    def _pick(self, tried: list[Replica]) -> Replica:
+        """The next replica that is well and untried, else the least bad one; raises when every breaker is open."""
+        if not tried:
+            replica = self._replica(self._replicas.next())
+            if replica.is_well and not replica.breaker.is_open:
+                return replica
+        avoid = tried[-1].address if tried else None
+        candidates = [self._replica(self._replicas.next(avoid)) for _ in range(len(self._replicas))]
+        candidates.sort(key=lambda r: (r in tried, not r.is_well, r.breaker.is_open))
+        for replica in candidates:
+            if replica.breaker.allows():
+                return replica
+        raise CapabilityUnavailable(capability=self.capability)
+
+    def _replica(self, address: Address) -> Replica:
+        replica = self._known.get(address)
+        if replica is None:
+            host = address.url.removeprefix("http://").encode()
+            replica = Replica(address, Breaker(f"{self.service}@{host.decode()}"), b"host: " + host + b"\r\n")
+            self._known[address] = replica
+        return replica
+
+    async def _attempt(self, replica: Replica, request: Request, left: float, *, again: bool) -> Reply:
+        may_repeat = request.repeatable and len(self._replicas) > 1 and not again
+        limit = min(left, FIRST_ATTEMPT) if may_repeat else left
+        began = False
+        try:
+            connection = await replica.connection(new=again)
+            if isinstance(request.body, bytes):
+                connection.begin(_wire(replica, request), limit)
+            else:
+                began = True  # what was read from the client cannot be read again
+                await _stream(connection, replica, request, limit)
+            reply = await connection.reply()
+        except ReplicaFailed as failure:
+            replica.breaker.failed()
+            self._replicas.failed(replica.address)
+            failure.untouched = failure.untouched and not began
+            raise
+        except (asyncio.CancelledError, ServiceError):
+            replica.breaker.abandoned()
+            raise
+        replica.breaker.succeeded()
+        return reply
+
+    def _may_repeat(self, request: Request) -> bool:
+        return request.repeatable and isinstance(request.body, bytes) and self._budget.spend()
+
+    def _refusal(self, failure: ReplicaFailed) -> ServiceError:
+        log.warning("upstream_failed", upstream=self.service, reason=str(failure))
+        if failure.timed_out and not failure.untouched:
+            return DeadlineExceeded()
+        return CapabilityUnavailable(capability=self.capability)
+
+
+def _wire(replica: Replica, request: Request) -> bytes:
+    body = request.body if isinstance(request.body, bytes) else b""
+    line = request.method.encode() + b" " + request.target + b" HTTP/1.1\r\n"
+    return b"".join((line, replica.host, request.head, b"\r\n", body))
+
+
+async def _stream(connection: Connection, replica: Replica, request: Request, limit: float) -> None:
+    """Send head and body piece by piece; a client that fails half-way costs the connection, never a half request."""
+    assert not isinstance(request.body, bytes)  # noqa: S101 - the caller chose by this
+    connection.begin(_wire(replica, request), limit, whole=False)
+    is_sound = False
+    try:
+        async for chunk in request.body:
+            if not await connection.send_more(chunk):
+                is_sound = True
+                return
+        connection.end()
+        is_sound = True
+    finally:
+        if not is_sound:
+            connection.abort()

@@ -1,0 +1,111 @@
+"""Who is let in: access tokens, verified once and remembered, and checked against what was revoked on every request."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from shared.contracts.auth import Revocations
+from shared.errors import CapabilityUnavailable, Unauthenticated
+from shared.identity import Principal
+
+MAX_TOKEN = 8 * 1024
+REMEMBERED = 60.0
+"""Seconds that verified claims are believed without checking the signature again."""
+CACHE_SIZE = 50_000
+INVALID = "This access token is malformed, expired or not ours: log in again."
+REVOKED = "This access token was revoked: log in again."
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a genuine access token says; times in unix seconds."""
+
+    principal: Principal
+    session_id: str
+    issued_at: float
+    expires_at: float
+
+
+class SignatureCheck(Protocol):
+    """Checks a token against the keys of auth-service."""
+
+    async def check(self, token: str) -> Claims:
+        """The claims; raises Unauthenticated, or CapabilityUnavailable while no key is known."""
+
+
+@dataclass(slots=True)
+class Revoked:
+    """The last snapshot of what is revoked; kept for as long as auth-service is away."""
+
+    jtis: frozenset[str] = frozenset()
+    sessions: frozenset[str] = frozenset()
+    users: dict[str, float] = field(default_factory=dict)
+    organizations: dict[str, float] = field(default_factory=dict)
+    is_known: bool = False
+
+    def replace(self, snapshot: Revocations) -> None:
+        """Take over a newer snapshot."""
+        self.jtis = frozenset(entry.id for entry in snapshot.jtis)
+        self.sessions = frozenset(entry.id for entry in snapshot.sessions)
+        self.users = {entry.id: entry.not_before.timestamp() for entry in snapshot.users}
+        self.organizations = {entry.id: entry.not_before.timestamp() for entry in snapshot.organizations}
+        self.is_known = True
+
+    def covers(self, claims: Claims) -> bool:
+        """Whether a token with these claims must be refused."""
+        who = claims.principal
+        return (
+            who.token_id in self.jtis
+            or claims.session_id in self.sessions
+            or claims.issued_at < self.users.get(who.user_id, 0.0)
+            or claims.issued_at < self.organizations.get(who.organization_id, 0.0)
+        )
+
+
+class Tokens:
+    """Verifies bearer tokens: one signature check a minute for each, one look at the revocations for every request."""
+
+    def __init__(self, signatures: SignatureCheck, revoked: Revoked, clock: Callable[[], float] = time.time) -> None:
+        self._signatures = signatures
+        self._revoked = revoked
+        self._clock = clock
+        self._verified: dict[bytes, tuple[float, Claims]] = {}
+
+    async def verify(self, authorization: bytes | None) -> Claims:
+        """The claims behind an Authorization header.
+
+        Raises Unauthenticated for anything that is not a living bearer token of ours, and CapabilityUnavailable
+        (accounts) as long as nothing is known of keys or revocations: it fails closed, but never as a 401.
+        """
+        if authorization is None:
+            raise Unauthenticated
+        if len(authorization) > MAX_TOKEN or authorization[:7].lower() != b"bearer ":
+            raise Unauthenticated(INVALID)
+        key = hashlib.sha256(authorization).digest()
+        known = self._verified.get(key)
+        if known is not None and self._clock() < known[0]:
+            claims = known[1]
+        else:
+            claims = await self._check(key, authorization)
+        if not self._revoked.is_known:
+            raise CapabilityUnavailable(capability="accounts")
+        if self._revoked.covers(claims):
+            raise Unauthenticated(REVOKED)
+        return claims
+
+    def still_holds(self, claims: Claims) -> bool:
+        """Whether a stream that began with these claims may go on."""
+        return self._clock() < claims.expires_at and not self._revoked.covers(claims)
+
+    async def _check(self, key: bytes, authorization: bytes) -> Claims:
+        try:
+            token = authorization[7:].decode("ascii")
+        except UnicodeDecodeError as error:
+            raise Unauthenticated(INVALID) from error
+        claims = await self._signatures.check(token)
+        if len(self._verified) >= CACHE_SIZE:
+            self._verified.clear()
+        self._verified[key] = (min(claims.expires_at, self._clock() + REMEMBERED), claims)
+        return claims

@@ -1,0 +1,355 @@
+"""The hot path: one pure ASGI application that lets a request in, passes it on and sends the reply back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import structlog
+import uuid_utils
+from starlette.types import Message, Receive, Scope, Send
+
+from gateway.access_log import AccessLog
+from gateway.clients.connection import Reply
+from gateway.clients.upstream import Request, Upstream
+from gateway.domain.addresses import ClientAddresses, limit_key
+from gateway.domain.rate_limits import PLANS, Limit, RateLimits
+from gateway.domain.tokens import Claims, Tokens
+from gateway.routes.incoming import Incoming
+from gateway.routes.table import JSON, MEBIBYTE, Match, Route, RouteTable
+from shared.errors import (
+    BodyTooLarge,
+    InternalError,
+    Overloaded,
+    RateLimited,
+    ServiceError,
+    Unauthenticated,
+    UnsupportedMediaType,
+)
+from shared.identity import IdentitySigner
+from shared.metrics import RequestMetrics
+from shared.problems import document, headers_of
+
+log = structlog.get_logger()
+
+Header = tuple[bytes, bytes]
+
+PASSED_ON = (
+    b"accept",
+    b"accept-language",
+    b"content-type",
+    b"idempotency-key",
+    b"if-match",
+    b"if-none-match",
+    b"last-event-id",
+    b"tracestate",
+    b"user-agent",
+)
+"""Of what a client sends only this reaches a service: identity, forwarding and connection headers cannot slip by."""
+
+NOT_RETURNED = frozenset(
+    {
+        b"cache-control",
+        b"connection",
+        b"date",
+        b"keep-alive",
+        b"proxy-authenticate",
+        b"server",
+        b"te",
+        b"trailer",
+        b"transfer-encoding",
+        b"upgrade",
+        b"x-internal-identity",
+        b"x-request-id",
+    }
+)
+SECURITY: tuple[Header, ...] = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+)
+NO_CONTENT_POLICY: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+NO_STORE: Header = (b"cache-control", b"no-store")
+IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
+STREAM = b"text/event-stream"
+UPLOAD = 30.0
+"""Seconds that a streamed upload may take on top of its route's deadline."""
+WATCH_EVERY = 5.0
+SILENT_STREAM = 60.0
+"""Seconds without a byte after which a stream is given up; services send a heartbeat every 15 s."""
+
+
+class ClientGone(Exception):
+    """The client left before its request was complete; there is nobody to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A reply of the gateway's own."""
+
+    body: bytes
+    content_type: bytes = b"application/json"
+    status: int = 200
+    headers: tuple[Header, ...] = (NO_STORE, NO_CONTENT_POLICY)
+
+
+OwnPage = Callable[[Incoming], Awaitable[Page]]
+
+
+class Gateway:
+    """Lets requests in. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        *,
+        table: RouteTable,
+        pages: Mapping[str, OwnPage],
+        upstreams: Mapping[str, Upstream],
+        tokens: Tokens,
+        limits: RateLimits,
+        anonymous: Limit,
+        addresses: ClientAddresses,
+        signer: IdentitySigner,
+        metrics: RequestMetrics,
+        access_log: AccessLog,
+        max_in_flight: int,
+    ) -> None:
+        self._table = table
+        self._pages = pages
+        self._upstreams = upstreams
+        self._tokens = tokens
+        self._limits = limits
+        self._anonymous = anonymous
+        self._addresses = addresses
+        self._signer = signer
+        self._metrics = metrics
+        self._access_log = access_log
+        self._max_in_flight = max_in_flight
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request; whatever goes wrong becomes a problem document here, the outermost place there is."""
+        incoming = Incoming(scope, self._addresses)
+        self._in_flight += 1
+        try:
+            await self._serve(incoming, receive, send)
+        except ServiceError as error:
+            await self._problem(incoming, send, error)
+        except ClientGone:
+            incoming.code = "client_gone"
+        except Exception as error:
+            log.error("request_failed", error=repr(error), exc_info=error)
+            await self._problem(incoming, send, InternalError())
+        finally:
+            self._in_flight -= 1
+            self._access_log.record(incoming, self._metrics)
+
+    async def _serve(self, incoming: Incoming, receive: Receive, send: Send) -> None:
+        refusal: ServiceError | None = incoming.scope.get("refusal")
+        if refusal is not None:
+            raise refusal
+        match = self._table.match(incoming.method, incoming.path)
+        incoming.route = match.route
+        if match.route.service is None:
+            await self._own(incoming, match.route, send)
+        else:
+            await self._pass_on(incoming, match, receive, send)
+
+    async def _own(self, incoming: Incoming, route: Route, send: Send) -> None:
+        page = await self._pages[route.operation](incoming)
+        await self._answer(
+            incoming, send, page.status, [(b"content-type", page.content_type), *page.headers], page.body
+        )
+
+    async def _pass_on(self, incoming: Incoming, match: Match, receive: Receive, send: Send) -> None:
+        route = match.route
+        framing = _check_body(incoming, route)
+        if self._in_flight > self._max_in_flight:
+            raise Overloaded
+        if route.access == "user":
+            incoming.claims = await self._verify(incoming)
+            principal = incoming.claims.principal
+            await self._throttle(incoming, principal.user_id, PLANS.get(principal.plan) or PLANS["free"])
+        else:
+            principal = None
+            await self._throttle(incoming, limit_key(incoming.address), self._anonymous)
+        assert route.service is not None  # noqa: S101 - _serve chose by this
+        is_streamed = framing is not None and route.max_body > MEBIBYTE
+        body = await _read_body(receive, route.max_body) if framing is not None and not is_streamed else b""
+        deadline = route.deadline.total_seconds()
+        head = [
+            b"x-internal-identity: ",
+            self._signer.sign(route.service, principal),
+            b"\r\nx-request-id: ",
+            incoming.request_id,
+            b"\r\ntraceparent: ",
+            incoming.traceparent,
+            b"\r\nx-deadline-ms: %d\r\nx-client-address: " % (deadline * 1000),
+            incoming.address.encode("latin-1"),
+            b"\r\n",
+        ]
+        headers = incoming.headers
+        for name in PASSED_ON:
+            if name in headers:
+                head += (name, b": ", headers[name], b"\r\n")
+        if route.retry_key:
+            head += (b"x-retry-key: ", str(uuid_utils.uuid7()).encode(), b"\r\n")
+        if is_streamed:
+            head.append(b"transfer-encoding: chunked\r\n")
+        elif body or route.method not in ("GET", "DELETE"):
+            head.append(b"content-length: %d\r\n" % len(body))
+        request = Request(
+            route.method,
+            match.path + b"?" + incoming.query if incoming.query else match.path,
+            b"".join(head),
+            deadline + UPLOAD if is_streamed else deadline,
+            _chunks(receive, route.max_body) if is_streamed else body,
+            repeatable=route.retry_key or incoming.method in IDEMPOTENT or b"idempotency-key" in headers,
+        )
+        reply = await self._upstreams[route.service].send(request)
+        await self._relay(incoming, reply, receive, send)
+
+    async def _verify(self, incoming: Incoming) -> Claims:
+        """Failed attempts count against their address, so that guessing is slow."""
+        try:
+            return await self._tokens.verify(incoming.headers.get(b"authorization"))
+        except Unauthenticated:
+            await self._throttle(incoming, limit_key(incoming.address), self._anonymous)
+            raise
+
+    async def _throttle(self, incoming: Incoming, key: str, limit: Limit) -> None:
+        verdict = await self._limits.admit(key, limit)
+        incoming.throttle = (limit, verdict)
+        if not verdict.allowed:
+            raise RateLimited(retry_after=verdict.retry_after)
+
+    async def _relay(self, incoming: Incoming, reply: Reply, receive: Receive, send: Send) -> None:
+        headers = [header for header in reply.headers if header[0] not in NOT_RETURNED]
+        headers += (_caching(incoming, reply), NO_CONTENT_POLICY)
+        is_stream = any(name == b"content-type" and value.startswith(STREAM) for name, value in reply.headers)
+        try:
+            if reply.complete:
+                await self._answer(incoming, send, reply.status, headers, reply.body)
+            elif incoming.method == "HEAD":
+                await self._answer(incoming, send, reply.status, headers, b"")
+            elif is_stream:
+                await self._relay_stream(incoming, reply, headers, receive, send)
+            else:
+                await self._relay_chunks(incoming, reply, headers, send)
+        finally:
+            reply.close()
+
+    async def _relay_chunks(self, incoming: Incoming, reply: Reply, headers: list[Header], send: Send) -> None:
+        await self._start(incoming, send, reply.status, headers)
+        async for chunk in reply.chunks():
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body"})
+
+    async def _relay_stream(
+        self, incoming: Incoming, reply: Reply, headers: list[Header], receive: Receive, send: Send
+    ) -> None:
+        """Events until the service ends them, the client leaves, its token ends, or this gateway is drained."""
+        incoming.scope["is_stream"] = True
+        reply.lift_deadline()
+        self._in_flight -= 1
+        watch = asyncio.create_task(self._watch(incoming.claims, reply, receive))
+        try:
+            await self._start(incoming, send, reply.status, headers)
+            await send({"type": "http.response.body", "body": b"", "more_body": True})
+            async for chunk in reply.chunks():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+            await send({"type": "http.response.body"})
+        finally:
+            watch.cancel()
+            self._in_flight += 1
+
+    async def _watch(self, claims: Claims | None, reply: Reply, receive: Receive) -> None:
+        loop = asyncio.get_running_loop()
+        gone = asyncio.ensure_future(receive())
+        try:
+            while not gone.done():
+                await asyncio.wait({gone}, timeout=WATCH_EVERY)
+                ended = claims is not None and not self._tokens.still_holds(claims)
+                if ended or loop.time() - reply.heard_at > SILENT_STREAM:
+                    break
+        finally:
+            gone.cancel()
+        reply.stop()
+
+    async def _start(self, incoming: Incoming, send: Send, status: int, headers: list[Header]) -> None:
+        incoming.status = status
+        incoming.started = True
+        headers += SECURITY
+        headers.append((b"x-request-id", incoming.request_id))
+        if incoming.throttle is not None:
+            limit, verdict = incoming.throttle
+            refill = int((limit.burst - verdict.remaining) / limit.rate) + 1
+            headers.append((b"ratelimit-policy", limit.policy))
+            headers.append((b"ratelimit", b'"default";r=%d;t=%d' % (verdict.remaining, refill)))
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+
+    async def _answer(self, incoming: Incoming, send: Send, status: int, headers: list[Header], body: bytes) -> None:
+        is_sized = any(name == b"content-length" for name, _ in headers)
+        if not is_sized and status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
+            headers.append((b"content-length", b"%d" % len(body)))
+        await self._start(incoming, send, status, headers)
+        await send({"type": "http.response.body", "body": body})
+
+    async def _problem(self, incoming: Incoming, send: Send, error: ServiceError) -> None:
+        """Nothing can be said any more once a reply has begun: the server cuts it off, so that it looks incomplete."""
+        incoming.code = error.code
+        if incoming.started:
+            return
+        headers = [(k.lower().encode(), v.encode()) for k, v in headers_of(error).items()]
+        headers += ((b"content-type", b"application/problem+json"), NO_STORE, NO_CONTENT_POLICY)
+        await self._answer(incoming, send, error.status, headers, document(error, incoming.request_id.decode()))
+
+
+def _check_body(incoming: Incoming, route: Route) -> bytes | None:
+    """How the body is framed, None without one; refuses early what is too large or of another type."""
+    length = incoming.headers.get(b"content-length")
+    framing = incoming.headers.get(b"transfer-encoding") or (length if length and int(length) else None)
+    if framing is None:
+        return None
+    if length is not None and int(length) > route.max_body:
+        raise BodyTooLarge
+    media = incoming.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if media not in route.media and not (media.endswith(b"+json") and route.media >= JSON):
+        raise UnsupportedMediaType
+    return framing
+
+
+async def _pieces(receive: Receive, limit: int) -> AsyncIterator[bytes]:
+    size = 0
+    more = True
+    while more:
+        message: Message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        piece: bytes = message["body"]
+        size += len(piece)
+        if size > limit:
+            raise BodyTooLarge
+        more = message["more_body"]
+        yield piece
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes:
+    return b"".join([piece async for piece in _pieces(receive, limit)])
+
+
+async def _chunks(receive: Receive, limit: int) -> AsyncIterator[bytes]:
+    async for piece in _pieces(receive, limit):
+        if piece:
+            yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
+
+
+def _caching(incoming: Incoming, reply: Reply) -> Header:
+    """Public documents may be cached as their service says; everything else never."""
+    if incoming.claims is None and incoming.method in ("GET", "HEAD"):
+        for header in reply.headers:
+            if header[0] == b"cache-control":
+                return header
+    return NO_STORE

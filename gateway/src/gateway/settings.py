@@ -1,0 +1,41 @@
+"""What the gateway reads from its environment at start."""
+
+from typing import ClassVar
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from shared.settings import RedisSettings, ServiceSettings
+
+
+class GatewaySettings(RedisSettings, ServiceSettings):
+    """Settings of the gateway: `GATEWAY_…`, then the deployment-wide names."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="ignore", env_ignore_empty=True)
+    service: ClassVar[str] = "gateway"
+
+    port: int = Field(8000, description="Port the gateway listens on.")
+    max_in_flight: int = Field(1024, ge=1, description="Requests worked on at once; more get 503.")
+    auth_service_url: str = Field("http://127.0.0.1:8001", description="Replicas of auth-service, separated by commas.")
+    chat_service_url: str = Field("http://127.0.0.1:8002", description="Replicas of chat-service, separated by commas.")
+    knowledge_service_url: str = Field("http://127.0.0.1:8003", description="Replicas of knowledge-service.")
+    notification_service_url: str = Field("http://127.0.0.1:8004", description="Replicas of notification-service.")
+    task_worker_url: str = Field("http://127.0.0.1:8005", description="Replicas of task-worker's API.")
+    token_issuer: str = Field("multidb", description="`iss` that access tokens must have.")
+    token_audience: str = Field("multidb-api", description="`aud` that access tokens must have.")
+    trusted_proxies: str = Field(
+        "", description="Addresses or networks, separated by commas, whose X-Forwarded-For counts; none by default."
+    )
+    anonymous_rate: float = Field(50, gt=0, description="Requests a second from one address without a token.")
+    anonymous_burst: int = Field(200, ge=1, description="Requests at once from one address without a token.")
+
+    @property
+    def upstreams(self) -> dict[str, str]:
+        """The replicas of every service by its name."""
+        return {
+            "auth-service": self.auth_service_url,
+            "chat-service": self.chat_service_url,
+            "knowledge-service": self.knowledge_service_url,
+            "notification-service": self.notification_service_url,
+            "task-worker": self.task_worker_url,
+        }

@@ -1,0 +1,1 @@
+"""I/O out: the rate limits shared with other gateways."""
