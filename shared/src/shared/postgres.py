@@ -1,6 +1,7 @@
 """PostgreSQL with the timeouts and the breaker that keep a frozen server from freezing us."""
 
 import asyncio
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
@@ -42,6 +43,7 @@ class Postgres:
         self._capability = capability
         self._connections = connections
         self._breaker = Breaker("postgresql", failures=2)
+        self._takes_connections = True
         self._pool: asyncpg.Pool | None = None
         self._watch: asyncio.Task[None] | None = None
 
@@ -63,7 +65,8 @@ class Postgres:
     @property
     def status(self) -> EngineStatus:
         """Whether the server answered lately."""
-        return "unavailable" if self._breaker.is_open or self._pool is None else "ok"
+        is_away = self._breaker.is_open or self._pool is None or not self._takes_connections
+        return "unavailable" if is_away else "ok"
 
     @asynccontextmanager
     async def transaction(self, organization_id: str | None = None) -> AsyncIterator[asyncpg.Connection]:
@@ -76,7 +79,7 @@ class Postgres:
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[asyncpg.Connection]:
         """A connection of the pool. One that timed out is thrown away: its state on a frozen server is unknown."""
-        if self._pool is None or not self._breaker.allows():
+        if self._pool is None or not self._takes_connections or not self._breaker.allows():
             raise CapabilityUnavailable(capability=self._capability)
         pool = self._pool
         try:
@@ -137,6 +140,7 @@ class Postgres:
                     self._pool = await self._connect()
                 self._breaker.succeeded()
             else:
+                await self._knock()
                 async with self.connection() as connection:
                     await connection.fetchval("SELECT 1")
         except (*AWAY, asyncpg.PostgresError) as error:
@@ -145,10 +149,33 @@ class Postgres:
         except CapabilityUnavailable:
             pass
 
+    async def _knock(self) -> None:
+        """Begin a new connection and hang up: a server may serve old connections while it takes no new ones.
+
+        Without this a frozen postmaster would be noticed by whoever needs one connection more, and by nobody else.
+        """
+        try:
+            async with asyncio.timeout(CONNECT.total_seconds()):
+                await _begin_connection(self._settings.postgres_host, self._settings.postgres_port)
+        except (OSError, EOFError) as error:
+            self._takes_connections = False
+            raise ConnectionError("PostgreSQL takes no new connections") from error
+        self._takes_connections = True
+
     async def _keep_watching(self) -> None:
         while True:
             await asyncio.sleep(1)
             await self._probe()
+
+
+async def _begin_connection(host: str, port: int) -> None:
+    """Ask whether the server speaks TLS: any answer will do, and hanging up afterwards leaves no line in its log."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        writer.write(SSL_REQUEST)
+        await reader.readexactly(1)
+    finally:
+        writer.close()
 
 
 def _discard(connection: asyncpg.Connection) -> None:
@@ -157,4 +184,5 @@ def _discard(connection: asyncpg.Connection) -> None:
         connection.terminate()
 
 
+SSL_REQUEST = struct.pack("!II", 8, 80_877_103)
 SET_ORGANIZATION = "SELECT set_config('app.organization_id', $1, true)"

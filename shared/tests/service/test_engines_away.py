@@ -133,3 +133,21 @@ async def test_a_frozen_engine_is_refused_quickly_and_heals_by_itself(
         assert max(took) < first_refusal
         assert sum(took) < 3.5, "the breaker opens within two seconds and then refuses at once"
         assert await eventually(ask, 10)
+
+
+async def test_a_server_that_takes_no_new_connections_is_away_although_old_ones_still_work(
+    own: tuple[EngineSet, EngineAddresses],
+) -> None:
+    engines, addresses = own
+    async with postgres(addresses) as ask:
+        assert await eventually(ask, 10)
+        front_door = engines.child("postgresql").pid
+        os.kill(front_door, signal.SIGSTOP)
+        try:
+            await asyncio.sleep(2.5)
+            with pytest.raises(CapabilityUnavailable):
+                await ask()
+        finally:
+            os.kill(front_door, signal.SIGCONT)
+
+        assert await eventually(ask, 10)
