@@ -10,12 +10,15 @@ from knowledge_service.domain.answering import Answering
 from knowledge_service.domain.authoring import Authoring
 from knowledge_service.domain.bm25 import Bm25Ranker
 from knowledge_service.domain.editions import Editions
+from knowledge_service.domain.importing import Importing
 from knowledge_service.domain.publishing import Publishing
 from knowledge_service.domain.starter import starter_articles
-from knowledge_service.routes import answers, articles
+from knowledge_service.routes import answers, articles, imports
 from knowledge_service.settings import KnowledgeSettings
 from knowledge_service.store.announcements import RedisAnnouncements
 from knowledge_service.store.articles import CqlArticles
+from knowledge_service.store.imports import CqlImports
+from knowledge_service.store.keyed_replies import CqlKeyedReplies
 from knowledge_service.store.publications import CqlPublications
 from knowledge_service.store.snapshots import DiskSnapshots
 from shared.contracts.health import EngineStatus
@@ -54,7 +57,11 @@ def make_app(settings: KnowledgeSettings) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.authoring = Authoring(stored, editions.published_versions)
-        app.state.publishing = Publishing(stored, publications, editions, announcements)
+        publishing = Publishing(stored, publications, editions, announcements)
+        importing = Importing(stored, CqlImports(cql), publishing, imports.checked_row)
+        app.state.publishing = publishing
+        app.state.importing = importing
+        app.state.keyed_replies = CqlKeyedReplies(cql, redis)
         app.state.answering = Answering(editions)
         app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
         await redis.start()
@@ -65,6 +72,7 @@ def make_app(settings: KnowledgeSettings) -> FastAPI:
         try:
             yield
         finally:
+            await importing.stop()
             await announcements.close()
             await auth.close()
             await redis.close()
@@ -76,7 +84,7 @@ def make_app(settings: KnowledgeSettings) -> FastAPI:
     return create_app(
         settings,
         lifespan=lifespan,
-        routers=(articles.router, answers.router, answers.internal),
+        routers=(articles.router, imports.router, answers.router, answers.internal),
         databases=databases,
         description="Articles, publishing and answering.",
     )

@@ -1,8 +1,14 @@
 """An article: a question, the other ways to ask it, and the answer that is given word for word."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from uuid import UUID
+
+
+def now() -> datetime:
+    """The time in whole milliseconds, which is what CQL keeps: every replica must report the same."""
+    at = datetime.now(UTC)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,11 +2,10 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import Literal, Protocol
 from uuid import UUID
 
-from knowledge_service.domain.articles import Article, ArticleText
+from knowledge_service.domain.articles import Article, ArticleText, now
 from knowledge_service.domain.text import normalise
 from shared.errors import NotFound
 from shared.ids import new_id
@@ -99,10 +98,10 @@ class Authoring:
         self._articles = articles
         self._published_versions = published_versions
 
-    async def draft_article(self, organization_id: str, text: ArticleText, article_id: UUID | None = None) -> Listed:
+    async def draft_article(self, organization_id: str, text: ArticleText) -> Listed:
         """Draft a new article."""
-        now = datetime.now(UTC)
-        article = Article(article_id or new_id(), 1, text, now, now)
+        at = now()
+        article = Article(new_id(), 1, text, at, at)
         await self._articles.put(organization_id, article)
         return Listed(article, None)
 
@@ -116,7 +115,7 @@ class Authoring:
         article = await self._get(organization_id, article_id)
         text = replace(article.text, **changes)  # type: ignore[arg-type]  # the route validated each by its field
         if text != article.text:
-            article = article.changed(text, datetime.now(UTC))
+            article = article.changed(text, now())
             await self._articles.put(organization_id, article)
         return await self._listed(organization_id, article)
 

@@ -2,10 +2,9 @@
 
 import asyncio
 from collections import defaultdict
-from datetime import UTC, datetime
 from typing import Protocol
 
-from knowledge_service.domain.articles import PublishedArticle
+from knowledge_service.domain.articles import PublishedArticle, now
 from knowledge_service.domain.authoring import ArticleStore
 from knowledge_service.domain.editions import Editions, PublicationStore
 from knowledge_service.domain.publications import Publication, digest_of, pack, split
@@ -68,13 +67,11 @@ class Publishing:
     def _next(
         self, organization_id: str, head: Publication | None, articles: list[PublishedArticle], packed: bytes
     ) -> Publication:
-        now = datetime.now(UTC)
         return Publication(
             organization_id=organization_id,
             epoch=1 if head is None else head.epoch + 1,
             publication_id=new_id(),
-            # Whole milliseconds are what CQL keeps: every replica must report the same time.
-            published_at=now.replace(microsecond=now.microsecond // 1000 * 1000),
+            published_at=now(),
             articles=len(articles),
             chunks=len(split(packed)),
             digest=digest_of(packed),

@@ -1,11 +1,10 @@
 """Bringing the starter knowledge base up to the articles of this release."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Protocol
 from uuid import UUID
 
-from knowledge_service.domain.articles import Article, PublishedArticle
+from knowledge_service.domain.articles import Article, PublishedArticle, now
 from knowledge_service.domain.authoring import ArticleStore
 from knowledge_service.domain.editions import STARTER
 from knowledge_service.domain.publications import Publication, digest_of, pack
@@ -46,16 +45,16 @@ class Seeding:
         return await self._published()
 
     async def _bring_up(self, kept: Article | None, wanted: PublishedArticle) -> None:
-        now = datetime.now(UTC)
+        at = now()
         if kept is None:
-            fresh = Article(UUID(wanted.article_id), wanted.version, wanted.text, now, now)
+            fresh = Article(UUID(wanted.article_id), wanted.version, wanted.text, at, at)
             await self._articles.put(STARTER, fresh)
         elif kept.text != wanted.text:
-            await self._articles.put(STARTER, kept.changed(wanted.text, now))
+            await self._articles.put(STARTER, kept.changed(wanted.text, at))
 
     async def _published(self) -> Publication:
         head = await self._publications.head(STARTER)
-        now = pack([article.published async for article in self._articles.everything(STARTER)])
-        if head is not None and head.digest == digest_of(now):
+        current = pack([article.published async for article in self._articles.everything(STARTER)])
+        if head is not None and head.digest == digest_of(current):
             return head
         return await self._publishing.publish(STARTER)

@@ -14,6 +14,7 @@ from knowledge_service.routes.bodies import (
     ArticleVersions,
     PublishedOut,
 )
+from knowledge_service.routes.keyed import KeyedRoute
 from knowledge_service.routes.parts import (
     ArticleId,
     Editor,
@@ -23,10 +24,9 @@ from knowledge_service.routes.parts import (
     TheCursors,
     ThePublishing,
 )
-from shared.bodies import StrictRoute
 from shared.problems import responses
 
-router = APIRouter(prefix="/knowledge", tags=["knowledge"], route_class=StrictRoute)
+router = APIRouter(prefix="/knowledge", tags=["knowledge"], route_class=KeyedRoute)
 
 READS = responses(401, 403, 404, 422, 429, 503, 504)
 WRITES = responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 504)

@@ -1,0 +1,289 @@
+"""Importing many articles: a job in the background with a report that every replica can show."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any, Literal, Protocol, TypeVar
+from uuid import UUID
+
+import structlog
+
+from knowledge_service.domain.articles import Article, ArticleText, now
+from knowledge_service.domain.authoring import ArticleStore
+from knowledge_service.domain.import_files import Row, UnreadableFile, UnreadableRow
+from knowledge_service.domain.publications import Publication
+from knowledge_service.domain.text import normalise
+from shared import deadlines
+from shared.errors import CapabilityUnavailable, NotFound, Overloaded, ServiceError
+from shared.ids import new_id
+
+log = structlog.get_logger()
+
+State = Literal["running", "succeeded", "failed"]
+
+AT_ONCE = 8
+"""Articles written at the same time, so that an import leaves room for those who ask."""
+RUNNING = 2
+WAITING = 8
+"""Imports worked on at once in one process, and those that may wait for it."""
+REPORT_EVERY = timedelta(seconds=1)
+LOST = timedelta(seconds=30)
+"""An import nobody reported on for so long died with its process."""
+PATIENCE = timedelta(seconds=30)
+"""How long an import waits for the database to come back."""
+REPORTED_ERRORS = 200
+
+
+class ImportNotFound(NotFound):
+    """There is no import with this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowError:
+    """What is wrong with one row; 0 is the file as a whole."""
+
+    row: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Import:
+    """How an import goes; `errors` holds the first 200, `failed` counts them all."""
+
+    import_id: UUID
+    state: State
+    dry_run: bool
+    created_at: datetime
+    seen_at: datetime
+    total: int = 0
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    errors: tuple[RowError, ...] = ()
+    epoch: int | None = None
+
+    def refused(self, *errors: RowError) -> "Import":
+        """The same with more failed rows."""
+        return replace(self, failed=self.failed + len(errors), errors=(*self.errors, *errors)[:REPORTED_ERRORS])
+
+    def broken(self, code: str, message: str) -> "Import":
+        """The same, failed as a whole."""
+        return replace(self, state="failed", errors=(RowError(0, code, message), *self.errors)[:REPORTED_ERRORS])
+
+
+class ImportStore(Protocol):
+    """The reports of imports."""
+
+    async def save(self, organization_id: str, report: Import) -> None:
+        """Store the report as it is now."""
+        ...
+
+    async def find(self, organization_id: str, import_id: UUID) -> Import | None:
+        """The report, unless there is none."""
+        ...
+
+
+class Publisher(Protocol):
+    """What publishes."""
+
+    async def publish(self, organization_id: str) -> Publication:
+        """Publish every article of an organization."""
+        ...
+
+
+CheckRow = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+"""The fields of a row as an ArticleText takes them, only those that were given; raises UnreadableRow."""
+ReadRows = Callable[[], list[Row]]
+Result = TypeVar("Result")
+
+
+@dataclass(slots=True)
+class _Known:
+    """The articles there are, by what a row may call them."""
+
+    by_external_id: dict[str, Article] = field(default_factory=dict)
+    by_question: dict[str, Article] = field(default_factory=dict)
+
+    def add(self, article: Article) -> None:
+        if article.text.external_id is not None:
+            self.by_external_id[article.text.external_id] = article
+        self.by_question[normalise(article.text.question)] = article
+
+    def find(self, fields: Mapping[str, Any]) -> Article | None:
+        external_id = fields.get("external_id")
+        found = self.by_external_id.get(external_id) if external_id is not None else None
+        if found is not None:
+            return found
+        same = self.by_question.get(normalise(fields["question"]))
+        if same is None or (external_id is not None and same.text.external_id is not None):
+            return None
+        return same
+
+
+@dataclass(slots=True)
+class _Job:
+    """One import while it runs; `report` is replaced as it proceeds."""
+
+    organization_id: str
+    report: Import
+
+
+class Importing:
+    """Runs imports; what a process did not finish is reported as failed, and can simply be sent again."""
+
+    def __init__(
+        self, articles: ArticleStore, imports: ImportStore, publishing: Publisher, check_row: CheckRow
+    ) -> None:
+        self._articles = articles
+        self._imports = imports
+        self._publishing = publishing
+        self._check_row = check_row
+        self._turns = asyncio.Semaphore(RUNNING)
+        self._jobs: set[asyncio.Task[None]] = set()
+
+    async def import_articles(self, organization_id: str, read: ReadRows, *, publish: bool, dry_run: bool) -> Import:
+        """Start an import; `read` gives its rows and is called in a thread. Raises Overloaded when many wait."""
+        if len(self._jobs) >= RUNNING + WAITING:
+            raise Overloaded(retry_after=10)
+        at = now()
+        job = _Job(organization_id, Import(new_id(), "running", dry_run, at, at))
+        await self._imports.save(organization_id, job.report)
+        begun = job.report
+        task = asyncio.create_task(self._run(job, read, publish=publish))
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+        return begun
+
+    async def get_import(self, organization_id: str, import_id: UUID) -> Import:
+        """How an import goes; raises ImportNotFound."""
+        report = await self._imports.find(organization_id, import_id)
+        if report is None:
+            raise ImportNotFound
+        if report.state == "running" and now() - report.seen_at > LOST:
+            return report.broken("interrupted", "The import was interrupted: send it again.")
+        return report
+
+    async def stop(self) -> None:
+        """End what runs, each with a report that says so."""
+        for task in self._jobs:
+            task.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    async def _run(self, job: _Job, read: ReadRows, *, publish: bool) -> None:
+        """Import to the end, whatever happens, and say how it ended."""
+        deadlines.lift()
+        began = time.perf_counter()
+        reporting = asyncio.create_task(self._keep_reporting(job))
+        try:
+            async with self._turns:
+                await self._import(job, read, publish=publish)
+        except UnreadableFile as error:
+            job.report = job.report.broken(error.code, str(error))
+        except ServiceError as error:
+            job.report = job.report.broken(error.code, error.detail)
+        except asyncio.CancelledError:
+            job.report = job.report.broken("interrupted", "The service was stopped: send the file again.")
+            raise
+        except Exception as error:
+            # The outermost loop of a job: whatever it was, the report must not stay "running".
+            job.report = job.report.broken("internal_error", "Something went wrong on our side.")
+            log.error("import_failed", error=repr(error), exc_info=error)
+        finally:
+            reporting.cancel()
+            await self._report_the_end(job)
+            log.info(
+                "import_ended",
+                organization_id=job.organization_id,
+                state=job.report.state,
+                rows=job.report.total,
+                failed=job.report.failed,
+                took_ms=round((time.perf_counter() - began) * 1000),
+            )
+
+    async def _import(self, job: _Job, read: ReadRows, *, publish: bool) -> None:
+        rows = await asyncio.to_thread(read)
+        job.report = replace(job.report, total=len(rows))
+        known = await _patiently(lambda: self._known(job.organization_id))
+        for start in range(0, len(rows), AT_ONCE):
+            await self._import_some(job, rows[start : start + AT_ONCE], known)
+        if rows and job.report.failed == len(rows):
+            job.report = replace(job.report, state="failed")
+            return
+        epoch = None
+        if publish and not job.report.dry_run:
+            epoch = (await _patiently(lambda: self._publishing.publish(job.organization_id))).epoch
+        job.report = replace(job.report, state="succeeded", epoch=epoch)
+
+    async def _known(self, organization_id: str) -> _Known:
+        known = _Known()
+        async for article in self._articles.everything(organization_id):
+            known.add(article)
+        return known
+
+    async def _import_some(self, job: _Job, rows: Sequence[Row], known: _Known) -> None:
+        """Import a few rows at the same time; the loop is free between two of these."""
+        changed: dict[UUID, Article] = {}
+        for row in rows:
+            try:
+                article = self._planned(job, row, known)
+            except UnreadableRow as error:
+                job.report = job.report.refused(RowError(row.number, error.code, str(error)))
+                continue
+            if article is not None:
+                known.add(article)
+                changed[article.article_id] = article
+        if not job.report.dry_run:
+            await asyncio.gather(*(self._put(job, article) for article in changed.values()))
+        await asyncio.sleep(0)
+
+    async def _put(self, job: _Job, article: Article) -> None:
+        await _patiently(lambda: self._articles.put(job.organization_id, article))
+
+    def _planned(self, job: _Job, row: Row, known: _Known) -> Article | None:
+        """The article a row makes, counted; None when it changes nothing."""
+        if row.error is not None:
+            raise row.error
+        fields = self._check_row(row.fields)
+        at = now()
+        kept = known.find(fields)
+        if kept is None:
+            job.report = replace(job.report, created=job.report.created + 1)
+            return Article(new_id(), 1, ArticleText(**fields), at, at)
+        text = replace(kept.text, **fields)
+        if text == kept.text:
+            job.report = replace(job.report, unchanged=job.report.unchanged + 1)
+            return None
+        job.report = replace(job.report, updated=job.report.updated + 1)
+        return kept.changed(text, at)
+
+    async def _keep_reporting(self, job: _Job) -> None:
+        while True:
+            await asyncio.sleep(REPORT_EVERY.total_seconds())
+            job.report = replace(job.report, seen_at=now())
+            with contextlib.suppress(ServiceError):
+                await self._imports.save(job.organization_id, job.report)
+
+    async def _report_the_end(self, job: _Job) -> None:
+        job.report = replace(job.report, seen_at=now())
+        try:
+            await _patiently(lambda: self._imports.save(job.organization_id, job.report))
+        except ServiceError as error:
+            # Readers take a report that nobody renews for a lost import, so this ends as "interrupted".
+            log.warning("import_not_reported", error=repr(error))
+
+
+async def _patiently(work: Callable[[], Awaitable[Result]]) -> Result:
+    """Do it again while the database is away or busy, for up to PATIENCE; everything here may be repeated."""
+    give_up = time.monotonic() + PATIENCE.total_seconds()
+    while True:
+        try:
+            return await work()
+        except (CapabilityUnavailable, Overloaded):
+            if time.monotonic() > give_up:
+                raise
+        await asyncio.sleep(0.5)

@@ -1,0 +1,225 @@
+"""Imports over HTTP: a file or a JSON list in, a report to look at out."""
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from pydantic import BaseModel, Field, ValidationError
+from python_multipart.exceptions import FormParserError
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException
+
+from knowledge_service.domain.import_files import Row, UnreadableRow, format_of, read_rows, rows_of
+from knowledge_service.domain.importing import Import, Importing, ImportNotFound
+from knowledge_service.routes.bodies import ArticleIn
+from knowledge_service.routes.keyed import KeyedRoute, receiving
+from knowledge_service.routes.parts import Editor, Reader
+from shared.bodies import parse_json
+from shared.contracts import PublicRequest
+from shared.errors import BodyTooLarge, FieldError, Forbidden, InvalidRequest, MalformedRequest, UnsupportedMediaType
+from shared.ids import parse_id
+from shared.problems import field_errors, invalid, responses
+
+LARGEST = 10 * 1024 * 1024
+OVERHEAD = 64 * 1024
+"""What a multipart body may have around its file."""
+MOST_ARTICLES = 100_000
+SHOWN = frozenset({"id", "version", "status", "published_version", "created_at", "updated_at"})
+"""Fields that an article shows but nobody sets; a list that was read back may have them."""
+
+router = APIRouter(prefix="/knowledge", tags=["knowledge"], route_class=KeyedRoute)
+
+
+class ArticlesIn(PublicRequest):
+    """Articles as JSON; each is checked as a row of its own."""
+
+    articles: Annotated[list[Any], Field(min_length=1, max_length=MOST_ARTICLES)]
+
+
+class ImportRows(BaseModel):
+    """How many rows there are and what became of them."""
+
+    total: int
+    created: int
+    updated: int
+    unchanged: int
+    failed: int
+
+
+class ImportRowError(BaseModel):
+    """What is wrong with a row, counted from 1 without the header; row 0 is the file as a whole."""
+
+    row: int
+    code: str
+    message: str
+
+
+class ImportOut(BaseModel):
+    """How an import goes; `errors` holds the first 200. `epoch` is the one it published, if it did."""
+
+    id: str
+    state: Literal["running", "succeeded", "failed"]
+    dry_run: bool
+    rows: ImportRows
+    errors: list[ImportRowError]
+    epoch: int | None
+
+    @classmethod
+    def of(cls, report: Import) -> "ImportOut":
+        """The report as the public sees it."""
+        return cls(
+            id=str(report.import_id),
+            state=report.state,
+            dry_run=report.dry_run,
+            rows=ImportRows(
+                total=report.total,
+                created=report.created,
+                updated=report.updated,
+                unchanged=report.unchanged,
+                failed=report.failed,
+            ),
+            errors=[ImportRowError(row=e.row, code=e.code, message=e.message) for e in report.errors],
+            epoch=report.epoch,
+        )
+
+
+def importing(request: Request) -> Importing:
+    """The one that imports."""
+    found: Importing = request.app.state.importing
+    return found
+
+
+def import_id(import_id: Annotated[str, Path(max_length=64)]) -> UUID:
+    """The id in the path; what is no id of ours is an import that is not there."""
+    parsed = parse_id(import_id)
+    if parsed is None:
+        raise ImportNotFound
+    return parsed
+
+
+TheImporting = Annotated[Importing, Depends(importing)]
+
+BODY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "CSV, JSON, JSON lines or Markdown, up to 10 MiB.",
+                        }
+                    },
+                }
+            },
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["articles"],
+                    "properties": {"articles": {"type": "array", "items": ArticleIn.model_json_schema()}},
+                }
+            },
+        },
+    }
+}
+
+
+@router.post(
+    "/import",
+    status_code=202,
+    responses=responses(400, 401, 403, 409, 413, 415, 422, 429, 503, 504),
+    openapi_extra=BODY,
+)
+async def import_articles(
+    request: Request,
+    response: Response,
+    principal: Editor,
+    importing: TheImporting,
+    *,
+    publish: Annotated[bool, Query()] = False,
+    dry_run: Annotated[bool, Query()] = False,
+) -> ImportOut:
+    """Draft or change many articles at once; rows with a known `external_id`, else a known question, update.
+
+    `publish=true` publishes afterwards (admin and up); `dry_run=true` only says what would happen.
+    """
+    if publish and not principal.has_role("admin"):
+        raise Forbidden("This needs the role admin or higher.")
+    read = await _reader(request)
+    report = await importing.import_articles(principal.organization_id, read, publish=publish, dry_run=dry_run)
+    response.headers["Location"] = f"/knowledge/imports/{report.import_id}"
+    return ImportOut.of(report)
+
+
+@router.get("/imports/{import_id}", responses=responses(401, 403, 404, 422, 429, 503, 504))
+async def get_import(
+    import_id: Annotated[UUID, Depends(import_id)], principal: Reader, importing: TheImporting
+) -> ImportOut:
+    """How an import goes, on every replica; kept for 30 days."""
+    return ImportOut.of(await importing.get_import(principal.organization_id, import_id))
+
+
+async def _reader(request: Request) -> Callable[[], list[Row]]:
+    """What reads the rows of this request, later and in a thread."""
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type == "application/json":
+        return functools.partial(rows_of, _articles(await _body(request, LARGEST)))
+    if media_type == "multipart/form-data":
+        return await _file_reader(request, await _body(request, LARGEST + OVERHEAD))
+    raise UnsupportedMediaType("Send a file as multipart/form-data, or articles as application/json.")
+
+
+async def _body(request: Request, largest: int) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > largest:
+            raise BodyTooLarge
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _articles(body: bytes) -> list[Any]:
+    try:
+        return ArticlesIn.model_validate(parse_json(body)).articles
+    except ValidationError as error:
+        raise invalid(error) from error
+
+
+async def _file_reader(request: Request, body: bytes) -> Callable[[], list[Row]]:
+    again = Request(request.scope, receiving(body))
+    try:
+        async with again.form(max_files=1, max_fields=10) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                raise InvalidRequest(errors=(FieldError("file", "missing", "A file is required."),))
+            file_format = format_of(file.filename or "", file.content_type or "")
+            content = await file.read()
+    except (MultiPartException, FormParserError) as error:
+        raise MalformedRequest("The multipart body is not readable.") from error
+    if file_format is None:
+        raise UnsupportedMediaType("The file must be CSV, JSON, JSON lines or Markdown, by its name or its type.")
+    if len(content) > LARGEST:
+        raise BodyTooLarge
+    return functools.partial(read_rows, file_format, content)
+
+
+def checked_row(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an imported row that were given, by the same rules as a single article; raises UnreadableRow."""
+    settable = {name: value for name, value in fields.items() if name not in SHOWN}
+    try:
+        article = ArticleIn.model_validate(settable)
+    except ValidationError as error:
+        first = field_errors(error.errors(include_input=False, include_url=False, include_context=False))[0]
+        raise UnreadableRow(first.code, f"{first.field}: {first.message}") from error
+    given = article.model_dump(exclude_unset=True)
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if value is not None
+    }
