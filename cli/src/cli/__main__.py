@@ -1,0 +1,65 @@
+"""`faq`: the command line of MultiDB."""
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+from cli import __version__
+
+if TYPE_CHECKING:
+    import typer
+
+
+def build() -> "typer.Typer":
+    """The application with every command."""
+    import typer
+
+    from cli.commands import account, chat, conversation, knowledge, notifications, tasks
+
+    app = typer.Typer(
+        name="faq", help="Ask, curate and operate MultiDB.", no_args_is_help=True, pretty_exceptions_enable=False
+    )
+
+    @app.callback()
+    def options(
+        context: typer.Context,
+        url: Annotated[str | None, typer.Option("--url", help="The server; MULTIDB_URL does the same.")] = None,
+        *,
+        version: Annotated[bool, typer.Option("--version", help="Show the version.")] = False,
+    ) -> None:
+        """Ask, curate and operate MultiDB."""
+        context.obj = url
+        if version:
+            _print_version()
+            raise typer.Exit
+
+    for module in (account, conversation, chat, tasks, notifications, knowledge):
+        module.add_to(app)
+    try:
+        from local_stack.commands import register
+    except ModuleNotFoundError:
+        return app  # the client alone is installed: nothing to start or stop here
+    register(app)
+    return app
+
+
+def _print_version() -> None:
+    print(f"faq {__version__}")
+
+
+def main() -> None:
+    """Run a command; every failure is one sentence and an exit code."""
+    if sys.argv[1:] == ["--version"]:  # typer alone takes longer to import than this takes to answer
+        _print_version()
+        return
+    from cli.errors import CommandError
+    from cli.output import err
+
+    try:
+        build()()
+    except CommandError as error:
+        err().print(str(error), style="red", markup=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()
