@@ -77,3 +77,19 @@ def test_every_operation_a_starter_article_names_is_public() -> None:
 
     assert len(named) > 30
     assert [entry for entry in named if not is_public(*entry[1:])] == []
+
+
+def test_the_data_model_names_every_table_and_no_other() -> None:
+    migrations = (path.read_text(encoding="utf-8") for path in ROOT.glob("*/src/*/migrations/*") if path.is_file())
+    made = {
+        name
+        for text in migrations
+        for name in re.findall(r"^CREATE TABLE (?:IF NOT EXISTS )?(\w+)", text, re.MULTILINE)
+        if not name.startswith("procrastinate_")
+    }
+    lines = (ROOT / "docs/data-model.md").read_text(encoding="utf-8").splitlines()
+    described = {
+        name for line in lines if line.startswith("| `") for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+
+    assert described == made
