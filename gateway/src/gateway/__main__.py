@@ -1,5 +1,8 @@
 """Run the gateway: `python -m gateway`."""
 
+import signal
+import socket
+
 import uvicorn
 
 from gateway.app import App
@@ -30,7 +33,10 @@ def main() -> None:
         backlog=2048,
         timeout_graceful_shutdown=int(settings.drain.total_seconds()),
     )
-    GatewayServer(config).run()
+    # uvicorn raises the signal again once it has drained; handled here, it ends in an orderly exit with status 0
+    signal.signal(signal.SIGTERM, lambda *_: None)
+    inherited = None if settings.listen_fd is None else [socket.socket(fileno=settings.listen_fd)]
+    GatewayServer(config).run(inherited)
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ class GatewaySettings(RedisSettings, ServiceSettings):
     service: ClassVar[str] = "gateway"
 
     port: int = Field(8000, description="Port the gateway listens on.")
+    listen_fd: int | None = Field(
+        None, description="Inherited listening socket instead of host and port: a restart behind it refuses nobody."
+    )
     max_in_flight: int = Field(1024, ge=1, description="Requests worked on at once; more get 503.")
     auth_service_url: str = Field("http://127.0.0.1:8001", description="Replicas of auth-service, separated by commas.")
     chat_service_url: str = Field("http://127.0.0.1:8002", description="Replicas of chat-service, separated by commas.")

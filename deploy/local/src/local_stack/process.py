@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -31,6 +32,8 @@ class Launch:
     account: Account | None = None
     stop_signal: signal.Signals = signal.SIGTERM
     grace: timedelta = timedelta(seconds=10)
+    listens: tuple[str, int] | None = None  # an address whose socket is handed over, so that a restart refuses nobody
+    listen_setting: str = ""
 
     @property
     def key(self) -> str:
@@ -89,7 +92,7 @@ class Child:
             self._popen.send_signal(number)
 
 
-def spawn(launch: Launch) -> Child:
+def spawn(launch: Launch, listener: socket.socket | None = None) -> Child:
     """Start the process with its output appended to its log. Raises OSError when it cannot be started."""
     account = launch.account
     launch.log.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +103,8 @@ def spawn(launch: Launch) -> Child:
             stdout=log,
             stderr=subprocess.STDOUT,
             cwd=launch.folder,
-            env=dict(launch.environment),
+            env={**launch.environment, **({launch.listen_setting: str(listener.fileno())} if listener else {})},
+            pass_fds=[listener.fileno()] if listener else [],
             start_new_session=True,
             preexec_fn=_die_with_parent(launch.stop_signal),  # noqa: PLW1509 - one prepared system call, no lock is taken
             user=account.uid if account else None,

@@ -12,6 +12,7 @@ from local_stack.engines.probes import valkey_answers
 from local_stack.process import Launch
 
 HOST = "127.0.0.1"
+Role = Literal["cache", "data"]
 COMMON = f"""\
 bind {HOST}
 protected-mode yes
@@ -34,7 +35,7 @@ ROLES = {
 class Valkey:
     """One server in `folder`: `cache` evicts the least used keys, `data` keeps an append-only file."""
 
-    role: Literal["cache", "data"]
+    role: Role
     folder: Path
     log: Path
     port: int

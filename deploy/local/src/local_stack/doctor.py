@@ -1,0 +1,121 @@
+"""What `faq doctor` looks at: everything the stack needs of this machine, with the fix for what is missing."""
+
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import psutil
+
+from local_stack import stack
+from local_stack.control import NotRunning
+from local_stack.engines.engine import EngineUnavailable
+from local_stack.engines.jars import FIX, jar_folder, locked_jars, missing_jars
+from local_stack.engines.java import find_java
+from local_stack.engines.postgresql import binary_folder
+from local_stack.engines.unprivileged import NoUnprivilegedAccount, unprivileged_account
+from local_stack.engines.valkey import server_binary
+from local_stack.home import Home
+from local_stack.plan import external_engines
+from local_stack.ports import holder_of, is_free
+from local_stack.wishes import Wishes
+
+MEMORY_NEEDED = 1_800 * 1024 * 1024
+DISK_NEEDED = 1_000_000_000
+OLDEST_PYTHON = (3, 11)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at."""
+
+    name: str
+    is_fine: bool
+    detail: str
+    fix: str = ""
+
+
+def examine(home: Home, wishes: Wishes) -> Iterator[Finding]:
+    """Everything, in the order a start needs it."""
+    external = external_engines(wishes.settings)
+    yield _python()
+    yield _memory()
+    yield _disk(home)
+    yield from _engines(external)
+    yield from _running(home, wishes)
+
+
+def _python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    return Finding("python", sys.version_info >= OLDEST_PYTHON, version, "Install Python 3.11 or newer")
+
+
+def _memory() -> Finding:
+    available = psutil.virtual_memory().available
+    detail = f"{available / 1e9:.1f} GB available, about 1.8 GB needed"
+    return Finding(
+        "memory", available > MEMORY_NEEDED, detail, "Close something, or name engines on other machines in .env"
+    )
+
+
+def _disk(home: Home) -> Finding:
+    folder = next(parent for parent in (home.folder, *home.folder.parents) if parent.exists())
+    free = shutil.disk_usage(folder).free
+    return Finding(
+        "disk",
+        free > DISK_NEEDED,
+        f"{free / 1e9:.1f} GB free in {folder}",
+        "Free a gigabyte there, or set MULTIDB_HOME",
+    )
+
+
+def _engines(external: dict[str, str]) -> Iterator[Finding]:
+    checks: dict[str, Callable[[], str]] = {
+        "postgresql": _postgresql,
+        "redis-cache": lambda: str(server_binary()),
+        "redis-data": lambda: str(server_binary()),
+        "cassandra": _cassandra,
+    }
+    for name, check in checks.items():
+        if name in external:
+            yield Finding(name, is_fine=True, detail=f"yours, {external[name]}")
+            continue
+        try:
+            yield Finding(name, is_fine=True, detail=check())
+        except EngineUnavailable as error:
+            yield Finding(name, is_fine=False, detail=error.missing, fix=error.fix)
+        except NoUnprivilegedAccount as error:
+            yield Finding(name, is_fine=False, detail=str(error), fix="Run as a normal user")
+
+
+def _postgresql() -> str:
+    folder = binary_folder()
+    unprivileged_account()
+    return str(folder)
+
+
+def _cassandra() -> str:
+    java = find_java()
+    missing = missing_jars(jar_folder())
+    if missing:
+        raise EngineUnavailable(
+            f"{len(missing)} of {len(locked_jars())} jars of Apache Cassandra are not fetched yet", FIX
+        )
+    return f"{java}, {jar_folder()}"
+
+
+def _running(home: Home, wishes: Wishes) -> Iterator[Finding]:
+    try:
+        status = stack.status(home)
+    except NotRunning:
+        free = is_free(wishes.gateway_port)
+        holder = None if free else holder_of(wishes.gateway_port)
+        detail = f"port {wishes.gateway_port} is " + ("free" if free else f"taken by {holder or 'another process'}")
+        yield Finding("gateway", free, detail, f"Stop it, or set GATEWAY_PORT={wishes.gateway_port + 1}")
+        return
+    for row in status["processes"]:
+        fine = row["state"] in {"ready", "starting"}
+        name = row["name"] if row["replica"] == 1 else f"{row['name']}-{row['replica']}"
+        yield Finding(name, fine, row["state"], f"faq logs {name}; faq start {name}")
+    for problem in status["problems"]:
+        yield Finding("stack", is_fine=False, detail=problem, fix="")

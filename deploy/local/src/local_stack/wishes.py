@@ -1,0 +1,99 @@
+"""What the user asked for: options of `faq up`, the environment, and `.env` in the checkout."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+PREFIXES = (
+    *("GATEWAY_", "AUTH_", "CHAT_", "KNOWLEDGE_", "NOTIFICATION_", "TASK_", "POSTGRES_", "REDIS_", "SCYLLA_"),
+    *("LLM_", "SMTP_", "OTEL_"),
+)
+NAMES = ("LOG_LEVEL", "CURSOR_KEY", "INTERNAL_IDENTITY_KEY", "METRICS_PORT")
+GATEWAY_PORT = 8000
+NODES = (1, 3)
+MOST_REPLICAS = 16
+LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
+
+
+class BadWish(ValueError):
+    """Something was asked for that cannot be had; the message says what would do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """How the stack should look; settings are passed on to every process that knows their names."""
+
+    gateway_port: int = GATEWAY_PORT
+    nodes: int | None = None
+    replicas: Mapping[str, int] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """For the control socket."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, raw: Mapping[str, Any]) -> Self:
+        """From `to_json`."""
+        return cls(**raw)
+
+
+def gather(
+    environment: Mapping[str, str], dotenv: Path, replicas: Iterable[str] = (), nodes: int | None = None
+) -> Wishes:
+    """Options over the environment over `.env`. Raises BadWish."""
+    settings = {**read_dotenv(dotenv), **{name: value for name, value in environment.items() if is_setting(name)}}
+    settings = {name: value for name, value in settings.items() if value}
+    if nodes is not None and nodes not in NODES:
+        raise BadWish(f"--nodes takes {NODES[0]} or {NODES[1]}, not {nodes}")
+    return Wishes(
+        gateway_port=_port(settings.get("GATEWAY_PORT", str(GATEWAY_PORT))),
+        nodes=nodes,
+        replicas=dict(map(_replicas, replicas)),
+        settings=settings,
+    )
+
+
+def is_setting(name: str) -> bool:
+    """Whether an environment variable is one of ours."""
+    return name in NAMES or name.startswith(PREFIXES)
+
+
+def read_dotenv(path: Path) -> dict[str, str]:
+    """The names and values of a `.env` file; quotes are taken off, comments left out. Empty without a file."""
+    if not path.is_file():
+        return {}
+    found = [LINE.match(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return {match[1]: _unquoted(match[2]) for match in found if match}
+
+
+def base_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What every process inherits: the environment without our settings.
+
+    Byte code is written even where the shell says otherwise: without it each start compiles every module again.
+    """
+    kept = {name: value for name, value in environment.items() if not is_setting(name)}
+    kept.pop("PYTHONDONTWRITEBYTECODE", None)
+    return {**kept, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"}
+
+
+def _unquoted(value: str) -> str:
+    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+        return value[1:-1]
+    return re.split(r"\s+#", value, maxsplit=1)[0]
+
+
+def _port(text: str) -> int:
+    if not text.isdigit() or not 0 < int(text) < 65_536:  # noqa: PLR2004 - the range of ports
+        raise BadWish(f"GATEWAY_PORT takes a number from 1 to 65535, not {text!r}")
+    return int(text)
+
+
+def _replicas(text: str) -> tuple[str, int]:
+    name, _, count = text.partition("=")
+    if not count.isdigit() or not 1 <= int(count) <= MOST_REPLICAS:
+        raise BadWish(f"--replicas takes NAME=COUNT with a count from 1 to {MOST_REPLICAS}, not {text!r}")
+    return name, int(count)
