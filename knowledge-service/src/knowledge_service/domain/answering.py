@@ -11,9 +11,9 @@ from knowledge_service.domain.ranking import Accepts, Hit
 
 Outcome = Literal["answered", "clarify", "no_answer", "handoff"]
 
-SURE = 0.5
+SURE = 0.55
 """Confidence from which the best candidate is the answer."""
-POSSIBLE = 0.15
+POSSIBLE = 0.2
 """Confidence from which the candidates are worth asking "did you mean"; below, we do not know."""
 SUGGESTED = 0.08
 """Confidence a candidate needs to be suggested at all."""

@@ -10,11 +10,9 @@ import snowballstemmer
 WORD = re.compile(r"[^\W_]+(?:['\u2019][^\W_]+)?")
 CACHE_SIZE = 50_000
 
-QUESTION_WORDS = frozenset({"what", "which", "who", "whom", "whose", "when", "where", "why", "how"})
-"""They tell "what is X" from "how do I X", so they count a little."""
-
-STOP_WORDS = QUESTION_WORDS | frozenset(
+STOP_WORDS = frozenset(
     {
+        *("what", "which", "who", "whom", "whose", "when", "where", "why", "how"),
         *("a", "an", "the", "this", "that", "these", "those", "some", "any", "such"),
         *("i", "me", "my", "mine", "myself", "we", "us", "our", "you", "your", "he", "she", "it", "its", "they"),
         *("them", "their", "his", "her", "one", "someone", "somebody", "something", "there", "here"),
@@ -25,7 +23,7 @@ STOP_WORDS = QUESTION_WORDS | frozenset(
         *("get", "got", "want", "need", "like", "know", "tell", "let", "say", "way", "s", "t", "m", "re", "ve", "ll"),
     }
 )
-"""Words that hardly say what a question is about; they are kept at a small weight, never dropped."""
+"""Words that hardly say what a question is about. They keep a small weight: "what is X" is not "how do I X"."""
 
 _stem = snowballstemmer.stemmer("english").stemWord
 
@@ -55,7 +53,6 @@ def terms(text: str) -> list[str]:
 
 
 STOP_TERMS = frozenset(stem(word) for word in STOP_WORDS)
-QUESTION_TERMS = frozenset(stem(word) for word in QUESTION_WORDS)
 
 
 def has_digit(term: str) -> bool:
