@@ -1,0 +1,1 @@
+"""Conversations: messages, sessions, history, feedback and live analytics."""

@@ -1,0 +1,203 @@
+"""The composition root of chat-service."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.routing import Route
+
+from chat_service.clients.accounts import AuthAccounts
+from chat_service.clients.knowledge import KnowledgeAnswers
+from chat_service.domain.analytics import Analytics
+from chat_service.domain.answers import CachedAnswers
+from chat_service.domain.conversation import Conversation
+from chat_service.domain.epochs import Epochs
+from chat_service.domain.exports import Exports
+from chat_service.domain.idempotency import Idempotency
+from chat_service.domain.quota import Quota
+from chat_service.routes import analytics, history, internal
+from chat_service.routes.messages import DOCUMENTED, PATH, SendMessage
+from chat_service.settings import ChatSettings
+from chat_service.store.announcements import Announcements, RedisEpochs
+from chat_service.store.answer_cache import RedisAnswers
+from chat_service.store.conversations import CqlConversations
+from chat_service.store.deferred import DeferringConversations, DiskQueue, RedisQueue
+from chat_service.store.figures import RedisFigures
+from chat_service.store.journal import Journal, Slot
+from chat_service.store.keyed_replies import StoredReplies
+from chat_service.store.recent import RecentTurns
+from chat_service.store.usage_journal import DiskUsage
+from shared.contracts.health import EngineStatus
+from shared.cql import Cql
+from shared.cursors import Cursors
+from shared.errors import CapabilityUnavailable
+from shared.http_client import ServiceClient
+from shared.identity import IdentitySigner
+from shared.ids import new_id
+from shared.redis import RedisStore
+from shared.service import create_app
+
+log = structlog.get_logger()
+
+
+class Engines:
+    """The databases and neighbours of this process."""
+
+    def __init__(self, settings: ChatSettings) -> None:
+        signer = IdentitySigner(settings.identity_key, settings.service)
+        self.cql = Cql(settings, capability="conversations")
+        self.cache = RedisStore(settings.cache_url, capability="cache")
+        self.data = RedisStore(settings.data_url, capability="conversations")
+        self.auth = ServiceClient("auth-service", settings.auth_service_url, signer, capability="accounts")
+        self.knowledge = ServiceClient(
+            "knowledge-service", settings.knowledge_service_url, signer, capability="knowledge"
+        )
+
+    def databases(self) -> Mapping[str, EngineStatus]:
+        """How the databases are, as this process sees them."""
+        return {"cql": self.cql.status, "redis_cache": self.cache.status, "redis_data": self.data.status}
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Connected, or trying to be."""
+        parts = (self.cql, self.cache, self.data, self.auth, self.knowledge)
+        async with AsyncExitStack() as stack:
+            for part in parts:
+                await part.start()
+                stack.push_async_callback(part.close)
+            yield
+
+
+def make_app(settings: ChatSettings) -> FastAPI:
+    """The application."""
+    engines = Engines(settings)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with engines.running(), _composed(app, settings, engines):
+            yield
+
+    app = create_app(
+        settings,
+        lifespan=lifespan,
+        routers=(history.router, analytics.router, internal.router),
+        databases=engines.databases,
+        description="Messages, sessions and history of MultiDB.",
+    )
+    # In front of everything else: routes are tried in order, and this one is the hot path.
+    app.router.routes.insert(0, Route(PATH, SendMessage(), methods=["POST"], include_in_schema=False))
+    app.openapi = _documented(app)  # type: ignore[method-assign] # FastAPI's own way to extend the document
+    return app
+
+
+@asynccontextmanager
+async def _composed(app: FastAPI, settings: ChatSettings, engines: Engines) -> AsyncIterator[None]:
+    """The domain over its stores, with what works in the background."""
+    holder = f"{socket.gethostname()}:{os.getpid()}:{new_id()}"
+    slot = Slot(settings.state_dir)
+    usage, deferred = Journal(slot, "usage"), Journal(slot, "deferred")
+    knowledge = KnowledgeAnswers(engines.knowledge)
+    epochs = Epochs(RedisEpochs(engines.data), knowledge)
+    answers = CachedAnswers(
+        knowledge, RedisAnswers(engines.cache), epochs, ttl=settings.answer_ttl, size=settings.answers_in_process
+    )
+    quota = Quota(AuthAccounts(engines.auth, holder), DiskUsage(usage))
+    figures = Analytics(RedisFigures(engines.data))
+    stored = CqlConversations(engines.cql)
+    recent = RecentTurns(engines.data)
+    announcements = Announcements(engines.data, on_epoch=epochs.announce, on_deleted=stored.forget)
+    turns = DeferringConversations(stored, (RedisQueue(engines.data), DiskQueue(deferred)), recent, announcements)
+    replies = StoredReplies(engines.data, engines.cql, holder)
+
+    app.state.conversation = Conversation(turns, answers, quota, figures, _degraded(engines, quota, epochs))
+    app.state.idempotency = Idempotency(replies, holder)
+    app.state.analytics = figures
+    app.state.exports = Exports(stored)
+    app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
+
+    work = [
+        epochs.keep_fresh(),
+        announcements.keep_listening(),
+        quota.keep_settling(),
+        figures.keep_adding(),
+        recent.keep_adding(),
+        turns.keep_draining(lambda: engines.cql.status != "ok"),
+        replies.keep_alive(),
+        usage.keep_synced(),
+        deferred.keep_synced(),
+    ]
+    try:
+        async with _background(work):
+            yield
+    finally:
+        await quota.close()
+        await recent.add_waiting()
+        await _last_figures(figures)
+        usage.close()
+        deferred.close()
+        slot.close()
+
+
+def _degraded(engines: Engines, quota: Quota, epochs: Epochs) -> Callable[[], tuple[str, ...]]:
+    """The capabilities that are not whole at this moment, whatever the message."""
+
+    def degraded() -> tuple[str, ...]:
+        found: tuple[str, ...] = ()
+        if engines.cache.status != "ok":
+            found += ("cache",)
+        if quota.is_degraded:
+            found += ("accounts",)
+        if epochs.is_degraded:
+            found += ("knowledge",)
+        return found
+
+    return degraded
+
+
+@asynccontextmanager
+async def _background(work: list[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
+    tasks = [asyncio.create_task(_for_ever(each)) for each in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _for_ever(work: Coroutine[Any, Any, None]) -> None:
+    """A background loop that ends is a defect, and a loud one."""
+    try:
+        await work
+    except Exception as error:
+        log.error("background_work_ended", work=repr(work), error=repr(error), exc_info=error)
+        raise
+
+
+async def _last_figures(figures: Analytics) -> None:
+    try:
+        await figures.add_up()
+    except CapabilityUnavailable:
+        log.warning("figures_lost")
+
+
+def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
+    """The OpenAPI document with the plain route in it."""
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=app.description,
+                routes=[DOCUMENTED, *app.routes],
+            )
+        return app.openapi_schema
+
+    return openapi

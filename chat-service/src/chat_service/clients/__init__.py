@@ -1,0 +1,1 @@
+"""I/O out: the neighbours auth-service and knowledge-service."""

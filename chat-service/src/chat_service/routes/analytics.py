@@ -1,0 +1,28 @@
+"""Live figures of an organization."""
+
+from datetime import UTC, datetime
+
+from fastapi import APIRouter, Request
+
+from chat_service.domain.analytics import Analytics
+from chat_service.routes.bodies import HitRate, Latency, PopularOut, Ratings, SummaryOut
+from shared.identity import CurrentPrincipal
+from shared.problems import responses
+
+router = APIRouter(tags=["analytics"])
+
+
+@router.get("/analytics/summary", responses=responses(401, 503))
+async def read_summary(request: Request, principal: CurrentPrincipal) -> SummaryOut:
+    """What the organization asked, how it was answered and how fast."""
+    analytics: Analytics = request.app.state.analytics
+    summary = await analytics.summary(principal.organization_id)
+    return SummaryOut(
+        messages=summary.messages,
+        outcomes=summary.outcomes,
+        cache=HitRate(hit_rate=summary.hit_rate),
+        popular=[PopularOut(question=each.question, count=each.count) for each in summary.popular],
+        feedback=Ratings(up=summary.up, down=summary.down),
+        latency_ms=Latency(p50=summary.p50, p95=summary.p95),
+        as_of=datetime.now(UTC),
+    )

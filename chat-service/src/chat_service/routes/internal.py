@@ -1,0 +1,87 @@
+"""What neighbours may read of an organization's conversations."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import AwareDatetime
+
+from chat_service.domain import message_ids
+from chat_service.domain.exports import Exchange, ExportPage, Exports, Place
+from shared.contracts import chat
+from shared.cursors import Cursors
+from shared.identity import internal_caller
+
+router = APIRouter(include_in_schema=False, dependencies=[Depends(internal_caller)])
+
+PAGE = 1_000
+SINCE = timedelta(days=90)
+"""How far back an export goes that does not say."""
+
+
+@router.get("/internal/conversations/export")
+async def export(
+    request: Request,
+    organization_id: str,
+    since: AwareDatetime | None = None,
+    until: AwareDatetime | None = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
+) -> chat.ExchangePage:
+    """Exchanges of [since, until), newest day first; a page may be short, or empty, before the last one."""
+    page, next_cursor = await _page(request, organization_id, since, until, cursor, limit)
+    return chat.ExchangePage(exchanges=[_exchange(each) for each in page.exchanges], next_cursor=next_cursor)
+
+
+@router.get("/internal/unanswered")
+async def unanswered(
+    request: Request,
+    organization_id: str,
+    since: AwareDatetime | None = None,
+    until: AwareDatetime | None = None,
+    cursor: str | None = None,
+) -> chat.ExchangePage:
+    """The exchanges that were not answered; a page may be short, or empty, before the last one."""
+    page, next_cursor = await _page(request, organization_id, since, until, cursor, PAGE)
+    missed = [each for each in page.exchanges if each.turn.outcome != "answered"]
+    return chat.ExchangePage(exchanges=[_exchange(each) for each in missed], next_cursor=next_cursor)
+
+
+async def _page(
+    request: Request,
+    organization_id: str,
+    since: datetime | None,
+    until: datetime | None,
+    cursor: str | None,
+    limit: int,
+) -> tuple[ExportPage, str | None]:
+    exports: Exports = request.app.state.exports
+    cursors: Cursors = request.app.state.cursors
+    scope = f"export:{organization_id}"
+    place = _place(cursors.read(scope, cursor)) if cursor else None
+    now = datetime.now(UTC)
+    page = await exports.page(organization_id, since or now - SINCE, until or now + timedelta(days=1), place, limit)
+    following = page.next_place
+    return page, cursors.make(scope, asdict(following)) if following else None
+
+
+def _place(position: dict[str, Any]) -> Place:
+    before = position["before"]
+    return Place(**{**position, "before": UUID(before) if before else None})
+
+
+def _exchange(each: Exchange) -> chat.Exchange:
+    turn = each.turn
+    return chat.Exchange(
+        message_id=str(turn.message_id),
+        session_id=each.session_id,
+        user_id=each.owner.user_id,
+        question=turn.question,
+        outcome=turn.outcome,
+        confidence=turn.confidence,
+        article_id=turn.article_id,
+        rating=turn.rating,
+        created_at=message_ids.created_at(turn.message_id),
+    )

@@ -1,0 +1,1 @@
+"""I/O out: CQL, Redis and the journals on disk."""
