@@ -1,0 +1,1 @@
+"""The neighbours a task needs: quota, conversations, knowledge and notifications."""

@@ -1,0 +1,30 @@
+"""Reservations of quota at auth-service."""
+
+from uuid import UUID
+
+from shared.contracts import Contract
+from shared.contracts.auth import Reservation, ReservationRequest, ReservationSettlement
+from shared.http_client import ServiceClient
+from task_worker.domain.task import Settling
+
+
+class Settled(Contract):
+    """Whatever auth-service says to a settlement; the status is the answer."""
+
+
+class AuthQuota:
+    """Quota as auth-service keeps it; every call is idempotent by the task's id."""
+
+    def __init__(self, auth: ServiceClient) -> None:
+        self._auth = auth
+
+    async def reserve(self, organization_id: str, task_id: UUID) -> None:
+        """Reserve one task; raises QuotaExceeded (429) with `resets_at` when the plan is spent."""
+        request = ReservationRequest(organization_id=organization_id, meter="tasks", event_id=str(task_id))
+        await self._auth.post("/internal/quota/reservations", request, Reservation, repeat=True)
+
+    async def settle(self, settling: Settling) -> None:
+        """Commit or refund a reservation."""
+        path = f"/internal/quota/reservations/{settling.task_id}/{settling.outcome}"
+        body = ReservationSettlement(organization_id=settling.organization_id)
+        await self._auth.post(path, body, Settled, repeat=True)

@@ -1,0 +1,1 @@
+"""HTTP in: the public task paths and what neighbours may ask."""

@@ -1,0 +1,167 @@
+"""The public task paths: submit, look at, list and cancel."""
+
+from datetime import UTC, datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import orjson
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from shared.cursors import Cursors
+from shared.identity import CurrentPrincipal, Principal
+from shared.ids import new_id, parse_id
+from shared.problems import responses
+from task_worker.domain.submission import Submission, Submitted
+from task_worker.domain.task import Kind, NewTask, TaskNotFound
+from task_worker.routes import bodies
+from task_worker.routes.wishes import Wish, read_json, read_json_or_form
+
+router = APIRouter(prefix="/tasks", tags=["tasks"])
+
+REFUSALS = (400, 401, 409, 413, 415, 422, 429, 500, 503, 504)
+JSON_BODY: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/TaskIn"}}
+FORM_BODY: dict[str, Any] = {
+    "schema": {
+        "type": "object",
+        "required": ["description"],
+        "additionalProperties": False,
+        "properties": {
+            "description": {"type": "string", "minLength": 1, "maxLength": 4_000},
+            "file": {
+                "type": "string",
+                "format": "binary",
+                "description": "A CSV of up to 10 MiB with a header row; it is analysed instead of the conversations.",
+            },
+        },
+    }
+}
+KEY_PARAMETER = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$"},
+    "description": "The same key with the same body gives the same task for 24 hours.",
+}
+ACCEPTED: dict[int | str, dict[str, Any]] = {
+    202: {
+        "model": bodies.TaskAccepted,
+        "description": "Taken in",
+        "headers": {
+            "Location": {"schema": {"type": "string"}, "description": "Where its status is."},
+            "Idempotency-Replayed": {"schema": {"type": "string"}, "description": "`true` for a repeated key."},
+        },
+    }
+}
+
+
+def submission(request: Request) -> Submission:
+    """The use case, wired in app.py."""
+    found: Submission = request.app.state.submission
+    return found
+
+
+def cursors(request: Request) -> Cursors:
+    """The signer of list cursors, wired in app.py."""
+    found: Cursors = request.app.state.cursors
+    return found
+
+
+CurrentSubmission = Annotated[Submission, Depends(submission)]
+TaskId = Annotated[str, Path(description="The task_id of a submission.")]
+
+
+@router.post(
+    "/analyze",
+    status_code=202,
+    responses={**ACCEPTED, **responses(*REFUSALS)},
+    openapi_extra={
+        "parameters": [KEY_PARAMETER],
+        "requestBody": {
+            "required": True,
+            "content": {"application/json": JSON_BODY, "multipart/form-data": FORM_BODY},
+        },
+    },
+)
+async def analyze(
+    wish: Annotated[Wish, Depends(read_json_or_form)], principal: CurrentPrincipal, submission: CurrentSubmission
+) -> Response:
+    """Analyse the organization's conversations, or a CSV sent along, in the background."""
+    return await _submit_task("analyze", wish, principal, submission)
+
+
+@router.post(
+    "/research",
+    status_code=202,
+    responses={**ACCEPTED, **responses(*REFUSALS)},
+    openapi_extra={
+        "parameters": [KEY_PARAMETER],
+        "requestBody": {"required": True, "content": {"application/json": JSON_BODY}},
+    },
+)
+async def research(
+    wish: Annotated[Wish, Depends(read_json)], principal: CurrentPrincipal, submission: CurrentSubmission
+) -> Response:
+    """Research a topic in the organization's knowledge base, in the background."""
+    return await _submit_task("research", wish, principal, submission)
+
+
+@router.get("/{task_id}/status", response_model=bodies.TaskOut, responses=responses(401, 404, 500, 503, 504))
+async def get_status(task_id: TaskId, principal: CurrentPrincipal, submission: CurrentSubmission) -> Response:
+    """How far a task is, and its result once it has one."""
+    return _json(bodies.shown(await submission.get_task(principal, _task_id(task_id))))
+
+
+@router.get("", response_model=bodies.TaskPage, responses=responses(401, 422, 500, 503, 504))
+async def list_tasks(
+    principal: CurrentPrincipal,
+    submission: CurrentSubmission,
+    cursors: Annotated[Cursors, Depends(cursors)],
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    cursor: Annotated[str | None, Query(max_length=2_048)] = None,
+) -> Response:
+    """Your tasks, the newest first."""
+    scope = f"tasks:{principal.organization_id}:{principal.user_id}"
+    before = None if cursor is None else UUID(cursors.read(scope, cursor))
+    tasks = await submission.list_tasks(principal, before, limit + 1)
+    kept, more = tasks[:limit], len(tasks) > limit
+    return _json(bodies.page(kept, cursors.make(scope, str(kept[-1].id)) if more else None))
+
+
+@router.post("/{task_id}/cancel", response_model=bodies.TaskOut, responses=responses(401, 404, 409, 500, 503, 504))
+async def cancel_task(task_id: TaskId, principal: CurrentPrincipal, submission: CurrentSubmission) -> Response:
+    """End a task early; its quota is given back."""
+    return _json(bodies.shown(await submission.cancel_task(principal, _task_id(task_id))))
+
+
+async def _submit_task(kind: Kind, wish: Wish, principal: Principal, submission: Submission) -> Response:
+    new = NewTask(
+        id=new_id(),
+        organization_id=principal.organization_id,
+        user_id=principal.user_id,
+        kind=kind,
+        description=wish.description,
+        created_at=datetime.now(UTC),
+        upload=wish.upload,
+    )
+    return _accepted(await submission.submit_task(principal, new, wish.key(f"POST /tasks/{kind}")))
+
+
+def _accepted(submitted: Submitted) -> Response:
+    headers = {"Location": f"/tasks/{submitted.task.id}/status"}
+    if submitted.replayed:
+        headers["Idempotency-Replayed"] = "true"
+    body = bodies.accepted(submitted.task)
+    return Response(body.model_dump_json(), status_code=202, headers=headers, media_type="application/json")
+
+
+def _task_id(text: str) -> UUID:
+    """An id in the path; anything that is not one of ours names no task."""
+    parsed = parse_id(text)
+    if parsed is None:
+        raise TaskNotFound
+    return parsed
+
+
+def _json(body: dict[str, Any]) -> Response:
+    """Straight to bytes: a report may be large and was checked when it was written."""
+    return Response(orjson.dumps(body, option=orjson.OPT_UTC_Z), media_type="application/json")

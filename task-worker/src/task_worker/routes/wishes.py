@@ -1,0 +1,147 @@
+"""Reading a submission: JSON, or a form with a file, strictly and within limits."""
+
+import hashlib
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from fastapi import Request
+from pydantic import ValidationError
+from python_multipart.exceptions import MultipartParseError
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from shared.bodies import parse_json
+from shared.errors import BodyTooLarge, FieldError, InvalidRequest, MalformedRequest, UnsupportedMediaType
+from shared.problems import invalid
+from task_worker.domain.task import Key, Upload, WrongBody
+from task_worker.routes.bodies import TaskIn
+
+JSON_LIMIT = 1024 * 1024
+FORM_OVERHEAD = 64 * 1024
+"""Bytes that boundaries, part headers and the description may take beside the file."""
+KEY = re.compile(r"[!-~]{1,255}")
+SEPARATOR = b"\x00"
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A submission as it was read."""
+
+    description: str
+    upload: Upload | None
+    idempotency_key: str | None
+
+    def key(self, route: str) -> Key | None:
+        """The idempotency key of this route, with a fingerprint of everything that was asked for."""
+        if self.idempotency_key is None:
+            return None
+        parts = [self.description.encode()]
+        if self.upload is not None:
+            parts += [self.upload.name.encode(), self.upload.content]
+        return Key(route, self.idempotency_key, hashlib.sha256(SEPARATOR.join(parts)).digest())
+
+
+async def read_json(request: Request) -> Wish:
+    """A JSON body. Raises UnsupportedMediaType 415, BodyTooLarge 413, MalformedRequest 400, InvalidRequest 422."""
+    if not _is_json(request):
+        raise UnsupportedMediaType
+    return _wish(request, await _read(request, JSON_LIMIT), None)
+
+
+async def read_json_or_form(request: Request) -> Wish:
+    """A JSON body or a form with `description` and `file`; raises as `read_json`, and WrongBody (415)."""
+    if _is_json(request):
+        return await read_json(request)
+    if _media_type(request) != "multipart/form-data":
+        raise WrongBody
+    limit = int(request.app.state.settings.upload_limit)
+    form = await _parse(request, limit + FORM_OVERHEAD)
+    try:
+        return _wish(request, _fields(form), await _upload(form, limit))
+    finally:
+        await form.close()
+
+
+def _wish(request: Request, body: bytes | dict[str, str], upload: Upload | None) -> Wish:
+    try:
+        wanted = TaskIn.model_validate(parse_json(body) if isinstance(body, bytes) else body)
+    except ValidationError as error:
+        raise invalid(error) from error
+    return Wish(wanted.description, upload, _key_text(request))
+
+
+def _key_text(request: Request) -> str | None:
+    given = request.headers.getlist("idempotency-key")
+    if not given:
+        return None
+    if len(given) > 1 or not KEY.fullmatch(given[0]):
+        message = "one key of 1 to 255 visible ASCII characters"
+        raise InvalidRequest(errors=(FieldError("Idempotency-Key", "invalid_key", message),))
+    return given[0]
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
+def _is_json(request: Request) -> bool:
+    media_type = _media_type(request)
+    return media_type == "application/json" or media_type.endswith("+json")
+
+
+async def _read(request: Request, limit: int) -> bytes:
+    return b"".join([piece async for piece in _limited(request, limit)])
+
+
+async def _limited(request: Request, limit: int) -> AsyncIterator[bytes]:
+    """The body, refused as soon as it is known to be too large."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdigit() and int(announced) > limit:
+        raise BodyTooLarge
+    read = 0
+    async for piece in request.stream():
+        read += len(piece)
+        if read > limit:
+            raise BodyTooLarge
+        yield piece
+
+
+async def _parse(request: Request, limit: int) -> FormData:
+    async def pieces() -> AsyncGenerator[bytes, None]:
+        async for piece in _limited(request, limit):
+            yield piece
+
+    try:
+        return await MultiPartParser(
+            request.headers, pieces(), max_files=1, max_fields=1, max_part_size=FORM_OVERHEAD
+        ).parse()
+    except (MultiPartException, MultipartParseError, HTTPException, KeyError, UnicodeDecodeError) as error:
+        raise MalformedRequest("The form is not readable, or has more than a description and one file.") from error
+
+
+def _fields(form: FormData) -> dict[str, str]:
+    """The text fields; a file under another name than `file` counts as an unknown field."""
+    return {name: str(value) if isinstance(value, str) else "" for name, value in form.items() if name != "file"}
+
+
+async def _upload(form: FormData, limit: int) -> Upload | None:
+    given = form.get("file")
+    if given is None:
+        return None
+    if not isinstance(given, UploadFile):
+        raise InvalidRequest(errors=(FieldError("file", "not_a_file", "send the CSV as a file"),))
+    content = await given.read()
+    if len(content) > limit:
+        raise BodyTooLarge
+    if not content.strip():
+        raise InvalidRequest(errors=(FieldError("file", "empty", "the file is empty"),))
+    return Upload(_safe_name(given.filename), content)
+
+
+def _safe_name(name: str | None) -> str:
+    """The last part of the name the client gave, without what could confuse a reader."""
+    last = PurePath((name or "").replace("\\", "/")).name
+    return re.sub(r"[^\w .()-]", "_", last)[:128] or "upload.csv"

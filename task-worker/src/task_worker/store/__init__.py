@@ -1,0 +1,1 @@
+"""PostgreSQL: tasks, attempts, results, uploads, outbox, settlements and procrastinate's queue."""
