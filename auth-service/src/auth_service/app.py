@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from auth_service.domain.accounts import Accounts
 from auth_service.domain.clock import Clock, utc_now
 from auth_service.domain.hashing import HashingPool
+from auth_service.domain.idempotency import Repeatable
 from auth_service.domain.keys import KeyRing, KeySafe
 from auth_service.domain.passwords import Passwords, common_passwords
 from auth_service.domain.quota import Quota
@@ -21,6 +22,7 @@ from auth_service.store.accounts import PostgresAccounts
 from auth_service.store.audit import PostgresAudit
 from auth_service.store.keys import PostgresKeys
 from auth_service.store.quota import PostgresQuota
+from auth_service.store.replies import PostgresReplies
 from auth_service.store.sessions import PostgresSessions
 from auth_service.store.throttles import PostgresThrottles
 from auth_service.upkeep import Upkeep
@@ -30,6 +32,7 @@ from shared.service import create_app
 
 KEYS_EVERY = timedelta(seconds=10)
 LEASES_EVERY = timedelta(seconds=5)
+REVOCATIONS_EVERY = timedelta(seconds=2)
 FORGET_EVERY = timedelta(minutes=5)
 
 
@@ -44,6 +47,7 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> FastAPI:
     session_store = PostgresSessions(postgres, clock)
     throttles = PostgresThrottles(postgres)
     quota_store = PostgresQuota(postgres)
+    replies = PostgresReplies(postgres)
     sessions = Sessions(
         session_store,
         AccessTokens(
@@ -58,12 +62,15 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> FastAPI:
         session_lifetime=settings.session_lifetime,
     )
 
+    revocations = RevocationList(session_store, clock)
     upkeep = Upkeep(
         {
             "keys": (KEYS_EVERY, key_ring.reload),
             "leases": (LEASES_EVERY, lambda: quota_store.close_expired(clock())),
             "throttles": (FORGET_EVERY, lambda: throttles.forget(clock())),
             "sessions": (FORGET_EVERY, lambda: session_store.forget(clock())),
+            "replies": (FORGET_EVERY, lambda: replies.forget(clock())),
+            "revocations": (REVOCATIONS_EVERY, revocations.current),
         }
     )
 
@@ -80,7 +87,8 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> FastAPI:
         app.state.keys = key_ring
         app.state.quota = Quota(quota_store, clock)
         app.state.audit = PostgresAudit(postgres)
-        app.state.revocations = RevocationList(session_store, clock)
+        app.state.revocations = revocations
+        app.state.repeatable = Repeatable(replies, secret, clock)
         app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
         await postgres.start()
         await upkeep.start()

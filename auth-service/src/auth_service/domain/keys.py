@@ -121,11 +121,13 @@ class KeyRing:
     def signer(self) -> tuple[str, Ed25519PrivateKey]:
         """Id and private half of the key that signs now."""
         now = self._clock()
-        usable = [key for key in self._published if key.id in self._private and key.signs_from <= now]
+        usable = sorted((key for key in self._published if key.id in self._private), key=_age)
         if not usable:
             raise CapabilityUnavailable(capability="accounts")
-        newest = max(usable, key=_age)
-        return newest.id, self._private[newest.id]
+        begun = [key for key in usable if key.signs_from <= now]
+        # None has begun where clocks disagree: the first key, made a moment ago by a machine that is ahead, will do.
+        chosen = begun[-1] if begun else usable[0]
+        return chosen.id, self._private[chosen.id]
 
     def jwks(self) -> dict[str, Any]:
         """The public keys as a JWK set."""

@@ -32,10 +32,11 @@ def common_passwords() -> frozenset[str]:
 class Passwords:
     """Hashes and checks passwords under one pepper."""
 
-    def __init__(self, pepper: bytes, pool: HashingPool, common: frozenset[str]) -> None:
+    def __init__(self, pepper: bytes, pool: HashingPool, common: frozenset[str], cost: int = COST) -> None:
         self._pepper = pepper
         self._pool = pool
         self._common = common
+        self._cost = cost
 
     def refuse_common(self, password: str) -> None:
         """Raises InvalidRequest (422) for a password that is on the list, whatever its case."""
@@ -46,7 +47,7 @@ class Passwords:
     async def hash(self, password: str) -> str:
         """What to store for a password. Raises Overloaded when too many wait."""
         prepared = self._prepare(password)
-        hashed = await self._pool.run(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(COST)))
+        hashed = await self._pool.run(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._cost)))
         return f"{SCHEME}:{hashed.decode()}"
 
     async def verify(self, password: str, stored: str | None) -> bool:

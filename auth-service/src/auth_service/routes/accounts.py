@@ -2,14 +2,14 @@
 
 from typing import Any, Literal
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from auth_service.domain.accounts import Newcomer
 from auth_service.domain.people import Profile
 from auth_service.domain.sessions import Tokens
 from auth_service.routes.fields import Email, Name, NewPassword, RefreshToken, ShownPassword
-from auth_service.routes.state import ClientAddress, TheAccounts, TheSessions, known_id
+from auth_service.routes.state import ClientAddress, IdempotencyKey, TheAccounts, TheRepeatable, TheSessions, known_id
 from shared.bodies import StrictRoute
 from shared.contracts import PublicRequest
 from shared.contracts.auth import Plan, Role
@@ -91,20 +91,26 @@ class MeOut(BaseModel):
     plan: Plan
 
 
-@router.post("/register", status_code=201, responses=responses(400, 409, 415, 422, 429, 503))
-async def register(body: RegisterIn, accounts: TheAccounts, address: ClientAddress = "unknown") -> RegisteredOut:
+@router.post(
+    "/register", status_code=201, response_model=RegisteredOut, responses=responses(400, 409, 415, 422, 429, 503)
+)
+async def register(
+    body: RegisterIn,
+    accounts: TheAccounts,
+    repeatable: TheRepeatable,
+    address: ClientAddress = "unknown",
+    idempotency_key: IdempotencyKey = None,
+) -> Response:
     """Register: a new organization with its owner, logged in."""
-    local_part = body.email.partition("@")[0]
-    newcomer = Newcomer(
-        email=body.email,
-        password=body.password,
-        plan=body.subscription_plan,
-        organization=body.organization or body.name or local_part,
-        name=body.name or local_part,
-        sample=body.sample,
-    )
-    profile, tokens = await accounts.register(newcomer, address)
-    return RegisteredOut(user=_user(profile), organization=_organization(profile), **_tokens(tokens))
+
+    async def work() -> bytes:
+        profile, tokens = await accounts.register(_newcomer(body), address)
+        registered = RegisteredOut(user=_user(profile), organization=_organization(profile), **_tokens(tokens))
+        return registered.model_dump_json().encode()
+
+    reply = await repeatable.once("register", idempotency_key, body.model_dump_json().encode(), work)
+    headers = {"Idempotency-Replayed": "true"} if reply.is_replayed else {}
+    return Response(reply.body, 201, headers, "application/json")
 
 
 @router.post("/login", responses=responses(400, 401, 415, 422, 429, 503))
@@ -143,6 +149,18 @@ async def get_me(principal: CurrentPrincipal, sessions: TheSessions) -> MeOut:
             "role": profile.role,
             "plan": profile.plan,
         }
+    )
+
+
+def _newcomer(body: RegisterIn) -> Newcomer:
+    local_part = body.email.partition("@")[0]
+    return Newcomer(
+        email=body.email,
+        password=body.password,
+        plan=body.subscription_plan,
+        organization=body.organization or body.name or local_part,
+        name=body.name or local_part,
+        sample=body.sample,
     )
 
 

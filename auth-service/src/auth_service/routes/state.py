@@ -7,6 +7,7 @@ from fastapi import Depends, Header, Request
 
 from auth_service.domain.accounts import Accounts
 from auth_service.domain.audit import AuditStore
+from auth_service.domain.idempotency import Repeatable
 from auth_service.domain.keys import KeyRing
 from auth_service.domain.quota import Quota
 from auth_service.domain.sessions import RevocationList, Sessions
@@ -39,6 +40,10 @@ def _revocations(request: Request) -> RevocationList:
     return cast("RevocationList", request.app.state.revocations)
 
 
+def _repeatable(request: Request) -> Repeatable:
+    return cast("Repeatable", request.app.state.repeatable)
+
+
 def _cursors(request: Request) -> Cursors:
     return cast("Cursors", request.app.state.cursors)
 
@@ -49,10 +54,15 @@ TheKeys = Annotated[KeyRing, Depends(_keys)]
 TheQuota = Annotated[Quota, Depends(_quota)]
 TheAudit = Annotated[AuditStore, Depends(_audit)]
 TheRevocations = Annotated[RevocationList, Depends(_revocations)]
+TheRepeatable = Annotated[Repeatable, Depends(_repeatable)]
 TheCursors = Annotated[Cursors, Depends(_cursors)]
 
 ClientAddress = Annotated[str, Header(alias="X-Client-Address", include_in_schema=False)]
 """The address that the gateway saw; only the gateway sets it."""
+
+
+IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+"""Chosen by the client: a request repeated with it within 24 hours is answered with the first reply."""
 
 
 def known_id(text: str) -> UUID:
