@@ -172,8 +172,9 @@ class Supervisor:
         plan = await asyncio.to_thread(planner.plan, self.state.ports if self.units else {})
         self.plan, self._wishes = plan, wishes
         wanted = {unit.key: unit for unit in plan.units}
-        for key in wanted.keys() - self.units.keys():
-            self._add(wanted[key])
+        for unit in plan.units:
+            if unit.key not in self.units:
+                self._add(unit)
         changed = [
             key
             for key, unit in self.units.items()
