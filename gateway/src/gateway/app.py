@@ -16,7 +16,7 @@ from gateway.clients.monitor import Monitor
 from gateway.clients.upstream import PooledUpstream
 from gateway.domain.addresses import ClientAddresses
 from gateway.domain.health import PROVIDED_BY
-from gateway.domain.rate_limits import Limit, RateLimits
+from gateway.domain.rate_limits import Limit, RateLimits, SharedBuckets
 from gateway.domain.tokens import Revoked, Tokens
 from gateway.routes import accounts, chat, knowledge, notifications, own, tasks
 from gateway.routes.gateway import Gateway
@@ -45,9 +45,13 @@ ROUTES = (
 class App:
     """The gateway as a server sees it: composed at startup, taken apart at shutdown."""
 
-    def __init__(self, settings: GatewaySettings, *, log_requests: bool = True) -> None:
+    def __init__(
+        self, settings: GatewaySettings, *, log_requests: bool = True, buckets: SharedBuckets | None = None
+    ) -> None:
+        """`buckets` replaces those in redis-data, for tests."""
         self._settings = settings
         self._log_requests = log_requests
+        self._buckets = buckets
         self._gateway: ASGIApp | None = None
         self.metrics = RequestMetrics(settings.service)
 
@@ -68,13 +72,16 @@ class App:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[ASGIApp]:
         """The composed gateway with its background work, until the block ends."""
-        async with compose(self._settings, self.metrics, log_requests=self._log_requests) as gateway:
+        access_log = AccessLog(BatchedWriter(sys.stdout.buffer) if self._log_requests else None)
+        async with compose(self._settings, self.metrics, access_log, self._buckets) as gateway:
             self._gateway = gateway
             yield gateway
 
 
 @asynccontextmanager
-async def compose(settings: GatewaySettings, metrics: RequestMetrics, *, log_requests: bool) -> AsyncIterator[Gateway]:
+async def compose(
+    settings: GatewaySettings, metrics: RequestMetrics, access_log: AccessLog, buckets: SharedBuckets | None
+) -> AsyncIterator[Gateway]:
     """Build everything, start what works in the background, and stop it in the end."""
     signer = IdentitySigner(settings.identity_key, settings.service)
     upstreams = {
@@ -82,7 +89,7 @@ async def compose(settings: GatewaySettings, metrics: RequestMetrics, *, log_req
     }
     calls = {name: OwnCalls(upstream, signer) for name, upstream in upstreams.items()}
     redis = RedisStore(settings.data_url, capability="notifications")
-    limits = RateLimits(RedisBuckets(redis))
+    limits = RateLimits(buckets or RedisBuckets(redis))
     revoked = Revoked()
     auth = calls["auth-service"]
     keys = PublishedKeys(auth, issuer=settings.token_issuer, audience=settings.token_audience)
@@ -100,7 +107,7 @@ async def compose(settings: GatewaySettings, metrics: RequestMetrics, *, log_req
         addresses=ClientAddresses(settings.trusted_proxies),
         signer=signer,
         metrics=metrics,
-        access_log=AccessLog(BatchedWriter(sys.stdout.buffer) if log_requests else None),
+        access_log=access_log,
         max_in_flight=settings.max_in_flight,
     )
     async with AsyncExitStack() as stack:
