@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from chat_service.clients.accounts import AuthAccounts
@@ -22,7 +23,7 @@ from chat_service.domain.exports import Exports
 from chat_service.domain.idempotency import Idempotency
 from chat_service.domain.quota import Quota
 from chat_service.routes import analytics, history, internal
-from chat_service.routes.messages import DOCUMENTED, PATH, SendMessage
+from chat_service.routes.messages import DOCUMENTED, PATH, HotLane, SendMessage
 from chat_service.settings import ChatSettings
 from chat_service.store.announcements import Announcements, RedisEpochs
 from chat_service.store.answer_cache import RedisAnswers
@@ -90,8 +91,8 @@ def make_app(settings: ChatSettings) -> FastAPI:
         databases=engines.databases,
         description="Messages, sessions and history of MultiDB.",
     )
-    # In front of everything else: routes are tried in order, and this one is the hot path.
-    app.router.routes.insert(0, Route(PATH, SendMessage(), methods=["POST"], include_in_schema=False))
+    app.router.routes.append(Route(PATH, SendMessage(app.state), methods=["POST"], include_in_schema=False))
+    app.user_middleware.append(Middleware(HotLane, application=app))
     app.openapi = _documented(app)  # type: ignore[method-assign] # FastAPI's own way to extend the document
     return app
 

@@ -58,6 +58,10 @@ class ExportPage:
 class KeptConversations(Protocol):
     """Where turns are read by day."""
 
+    async def active_days(self, organization_id: str, first: int, last: int) -> list[int]:
+        """The days between two, both included, with turns, newest first."""
+        ...
+
     async def active_sessions(
         self, organization_id: str, day: int, shard: int, after: tuple[str, str] | None, limit: int
     ) -> list[tuple[str, str]]:
@@ -83,9 +87,11 @@ class Exports:
         """Up to `limit` exchanges of [since, until), from a place on."""
         give_up = time.monotonic() + TIME.total_seconds()
         found: list[Exchange] = []
-        here: Place | None = place or Place(_day(until))
+        newest = place.day if place else _day(until)
+        days = await self._conversations.active_days(organization_id, _day(since), newest)
+        here = place or (Place(days[0]) if days else None)
         while here is not None and time.monotonic() < give_up:
-            read, following = await self._step(organization_id, here, _day(since))
+            read, following = await self._step(organization_id, here, days)
             wanted = [each for each in read if since <= message_ids.created_at(each.turn.message_id) < until]
             if len(found) + len(wanted) > limit:
                 found += wanted[: limit - len(found)]
@@ -94,7 +100,7 @@ class Exports:
             here = following
         return ExportPage(found, here)
 
-    async def _step(self, organization_id: str, here: Place, last_day: int) -> tuple[list[Exchange], Place | None]:
+    async def _step(self, organization_id: str, here: Place, days: list[int]) -> tuple[list[Exchange], Place | None]:
         """The next few exchanges, and the place after them."""
         if here.before is not None and here.user_id is not None and here.session_id is not None:
             owner = Owner(organization_id, here.user_id)
@@ -107,12 +113,12 @@ class Exports:
             organization_id, here.day, here.shard, after, SESSIONS_AT_ONCE
         )
         if not sessions:
-            return [], self._next_shard(here, last_day)
-        days = await asyncio.gather(
+            return [], _next_shard(here, days)
+        read = await asyncio.gather(
             *(self._turns(Owner(organization_id, user), session, here.day, None) for user, session in sessions)
         )
         exchanges = []
-        for exchanges_of_session in days:
+        for exchanges_of_session in read:
             exchanges += exchanges_of_session
             if len(exchanges_of_session) == TURNS_AT_ONCE:
                 return exchanges, _after(exchanges[-1])
@@ -122,11 +128,12 @@ class Exports:
         turns = await self._conversations.turns_of_day(owner, session_id, day, before, TURNS_AT_ONCE)
         return [Exchange(owner, session_id, day, turn) for turn in turns]
 
-    @staticmethod
-    def _next_shard(here: Place, last_day: int) -> Place | None:
-        if here.shard + 1 < SHARDS:
-            return Place(here.day, here.shard + 1)
-        return Place(here.day - 1) if here.day > last_day else None
+
+def _next_shard(here: Place, days: list[int]) -> Place | None:
+    if here.shard + 1 < SHARDS:
+        return Place(here.day, here.shard + 1)
+    older = next((day for day in days if day < here.day), None)
+    return None if older is None else Place(older)
 
 
 def _after(last: Exchange) -> Place:

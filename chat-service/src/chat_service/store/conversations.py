@@ -70,6 +70,8 @@ WHERE organization_id = ? AND user_id = ? AND month = ? AND started = ? AND sess
 INSERT_ACTIVE = """
 INSERT INTO active_sessions (organization_id, day, shard, user_id, session_id) VALUES (?, ?, ?, ?, ?)
 USING TTL ? AND TIMESTAMP ?"""
+INSERT_ACTIVE_DAY = "INSERT INTO active_days (organization_id, day) VALUES (?, ?) USING TTL ? AND TIMESTAMP ?"
+ACTIVE_DAYS = "SELECT day FROM active_days WHERE organization_id = ? AND day >= ? AND day <= ?"
 ACTIVE_SESSIONS = """
 SELECT user_id, session_id FROM active_sessions WHERE organization_id = ? AND day = ? AND shard = ? LIMIT ?"""
 ACTIVE_SESSIONS_AFTER = """
@@ -188,6 +190,11 @@ class CqlConversations:
         await self._cql.execute(RATE, (ttl, feedback.written_at, feedback.rating, comment, *place))
         return Rated("durable", rows[0].rating)
 
+    async def active_days(self, organization_id: str, first: int, last: int) -> list[int]:
+        """The days between two, both included, on which an organization had turns, newest first."""
+        rows = await self._cql.execute(ACTIVE_DAYS, (organization_id, first, last))
+        return [row.day for row in rows]
+
     async def active_sessions(
         self, organization_id: str, day: int, shard: int, after: tuple[str, str] | None, limit: int
     ) -> list[tuple[str, str]]:
@@ -231,6 +238,7 @@ class CqlConversations:
             shard = shard_of(turn.owner, turn.session_id)
             active = (turn.owner.organization_id, turn.day, shard, turn.owner.user_id, turn.session_id)
             writes.append((INSERT_ACTIVE, (*active, ttl, at)))
+            writes.append((INSERT_ACTIVE_DAY, (turn.owner.organization_id, turn.day, ttl, at)))
         await self._cql.execute_batch(writes)
 
     async def _messages(
