@@ -75,8 +75,14 @@ def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - JSON is any of it
 
 
 class _StrictRequest(Request):
+    _value: Any
+    _is_parsed = False
+
     async def json(self) -> Any:  # noqa: ANN401 - JSON is any of it
-        return parse_json(await self.body())
+        if not self._is_parsed:
+            self._value = parse_json(await self.body())
+            self._is_parsed = True
+        return self._value
 
 
 class StrictRoute(APIRoute):
@@ -97,6 +103,8 @@ class StrictRoute(APIRoute):
                 media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
                 if media_type != "application/json" and not media_type.endswith("+json"):
                     raise UnsupportedMediaType
+                if await read.body():
+                    await read.json()  # here, since FastAPI makes its own 400 of whatever its reading of a body raises
             return await handle(read)
 
         return strict

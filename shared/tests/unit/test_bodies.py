@@ -1,7 +1,10 @@
+import httpx2
 import pytest
+from fastapi import APIRouter, FastAPI
 
-from shared.bodies import MAX_DEPTH, parse_json
+from shared.bodies import MAX_DEPTH, StrictRoute, parse_json
 from shared.errors import InvalidRequest, MalformedRequest
+from shared.problems import install
 
 
 def test_plain_json_is_read_as_it_is() -> None:
@@ -42,3 +45,33 @@ def test_a_lone_surrogate_is_a_bad_value() -> None:
 
 def test_a_surrogate_pair_is_text() -> None:
     assert parse_json(b'"\\ud83d\\ude00"') == "\U0001f600"
+
+
+@pytest.mark.parametrize(
+    ("content", "media_type", "status"),
+    [
+        (b'{"message":"hello"}', "application/json", 200),
+        (b'{"message":"\\ud800"}', "application/json", 422),
+        (b'{"message":NaN}', "application/json", 400),
+        (b'{"message":"hello"}', "text/plain", 415),
+        (b'{"message":"hello"}', None, 415),
+        (b"", None, 200),
+    ],
+)
+async def test_a_strict_route_refuses_each_kind_of_bad_body_with_its_own_status(
+    content: bytes, media_type: str | None, status: int
+) -> None:
+    app = FastAPI()
+    router = APIRouter(route_class=StrictRoute)
+
+    @router.post("/echo")
+    async def echo(body: dict[str, str] | None = None) -> dict[str, str]:
+        return body or {}
+
+    app.include_router(router)
+    install(app)
+    headers = {"Content-Type": media_type} if media_type else {}
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service") as client:
+        reply = await client.post("/echo", content=content, headers=headers)
+
+    assert reply.status_code == status
