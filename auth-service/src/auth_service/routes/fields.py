@@ -23,12 +23,9 @@ def _printable(text: str) -> str:
 
 
 def _email(text: str) -> str:
-    """The address in one spelling: nobody has two accounts that differ in case only.
-
-    Names of a private network are welcome (`globally_deliverable`), and DNS is not asked: it may be away.
-    """
+    """The address in one spelling: nobody has two accounts that differ in case only. DNS may be away: it is not asked."""
     try:
-        valid = validate_email(text.strip(), check_deliverability=False, globally_deliverable=False)
+        valid = validate_email(text.strip(), check_deliverability=False)
     except EmailNotValidError as error:
         raise PydanticCustomError("email_address", "This is not a valid e-mail address.") from error
     return valid.normalized.lower()
