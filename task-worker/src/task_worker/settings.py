@@ -25,7 +25,9 @@ class TaskSettings(ServiceSettings, PostgresSettings):
     knowledge_service_url: str = Field("http://127.0.0.1:8003", description="Replicas of knowledge-service.")
     notification_service_url: str = Field("http://127.0.0.1:8004", description="Replicas of notification-service.")
 
-    worker_name: str = Field(socket.gethostname(), description="Name of the worker's machine in recorded attempts.")
+    worker_name: str = Field(
+        default_factory=socket.gethostname, description="Name of the worker's machine in recorded attempts."
+    )
     worker_concurrency: Annotated[int, Field(ge=1, le=64)] = Field(
         4, description="Tasks that one worker process runs at once."
     )
