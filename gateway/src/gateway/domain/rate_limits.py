@@ -27,6 +27,8 @@ ASK_AGAIN = 0.05
 """Seconds for which an empty answer is believed at least."""
 FORGET_AFTER = 1.0
 """Seconds after which an idle key gives its tokens back."""
+MAX_ROUNDS = 3
+"""Settlements that one request waits for at most."""
 MAX_KEYS = 200_000
 
 
@@ -92,7 +94,7 @@ class SharedBuckets(Protocol):
 class _Bucket:
     """What this gateway holds for one key."""
 
-    __slots__ = ("advance", "blocked_until", "demand", "left", "limit", "seen", "spent", "tokens")
+    __slots__ = ("advance", "blocked_until", "demand", "left", "limit", "seen", "spent", "tokens", "waiting")
 
     def __init__(self, limit: Limit, now: float) -> None:
         self.limit = limit
@@ -100,6 +102,7 @@ class _Bucket:
         self.tokens = 0
         self.spent = 0
         self.demand = 0
+        self.waiting = 0
         self.left = float(limit.burst)
         self.blocked_until = 0.0
         self.seen = now
@@ -120,11 +123,12 @@ class RateLimits:
 
     async def admit(self, key: str, limit: Limit) -> Verdict:
         """Count one request of `key`; waits for a lease only when everything held is spent."""
-        verdict = self._admit_now(key, limit)
-        if verdict is None:
-            await self._next_round(key)
+        for _ in range(MAX_ROUNDS):
             verdict = self._admit_now(key, limit)
-        return verdict or Verdict(allowed=False, remaining=0, retry_after=1)
+            if verdict is not None:
+                return verdict
+            await self._next_round(key)
+        return self._admit_now(key, limit) or Verdict(allowed=False, remaining=0, retry_after=1)
 
     def _admit_now(self, key: str, limit: Limit) -> Verdict | None:
         """None when only the shared bucket can tell."""
@@ -186,6 +190,7 @@ class RateLimits:
     async def _next_round(self, key: str) -> None:
         """Wait for the settlement that includes this key; many waiters share one round trip."""
         self._dirty.add(key)
+        self._buckets[key].waiting += 1
         if self._round is None:
             self._round = asyncio.get_running_loop().create_future()
         self._urgent.set()
@@ -220,10 +225,11 @@ class RateLimits:
     def _settlement(self, key: str, now: float) -> Settlement:
         """Ask for a lease only where there is demand: somebody who asks now and then lives on advances."""
         bucket = self._buckets[key]
-        size = _lease_size(bucket.limit)
-        is_busy = bucket.demand * 2 >= size or not (bucket.tokens or bucket.advance)
+        size = max(_lease_size(bucket.limit), bucket.waiting)
+        is_busy = bool(bucket.waiting) or bucket.demand * 2 >= size
         wants = max(0, size - bucket.tokens) if is_busy and now >= bucket.blocked_until else 0
-        spent, bucket.spent, bucket.advance, bucket.demand = bucket.spent, 0, 0, 0
+        spent, bucket.spent = bucket.spent, 0
+        bucket.advance = bucket.demand = bucket.waiting = 0
         return Settlement(key, bucket.limit, spent, 0, wants)
 
     def _farewell(self, key: str) -> Settlement:
@@ -238,7 +244,7 @@ class RateLimits:
         bucket.left = lease.left
         if not settlement.wants:
             bucket.advance = max(0, min(_advance(bucket.limit), int(lease.left)))
-        elif not lease.granted:
+        elif lease.granted < settlement.wants:
             bucket.blocked_until = self._clock() + max(ASK_AGAIN, (1 - lease.left) / bucket.limit.rate)
 
     def _admit_alone(self, key: str, limit: Limit, now: float) -> Verdict:

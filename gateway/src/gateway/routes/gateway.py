@@ -266,7 +266,7 @@ class Gateway:
 
     async def _watch(self, claims: Claims | None, reply: Reply, receive: Receive) -> None:
         loop = asyncio.get_running_loop()
-        gone = asyncio.ensure_future(receive())
+        gone = asyncio.ensure_future(_until_gone(receive))
         try:
             while not gone.done():
                 await asyncio.wait({gone}, timeout=WATCH_EVERY)
@@ -333,6 +333,11 @@ async def _pieces(receive: Receive, limit: int) -> AsyncIterator[bytes]:
             raise BodyTooLarge
         more = message["more_body"]
         yield piece
+
+
+async def _until_gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _read_body(receive: Receive, limit: int) -> bytes:
