@@ -102,6 +102,7 @@ def test_only_the_owners_of_a_database_can_reach_it(services: dict[str, Any]) ->
 
     assert reaching("POSTGRES_HOST") == {"auth-service", "task-worker", "task-worker-worker"}
     assert reaching("SCYLLA_HOST") == {"chat-service", "knowledge-service"}
+    assert reaching("REDIS_CACHE_URL") == {"chat-service"}
     assert reaching("AUTH_PASSWORD_PEPPER") == {"auth-service"}
 
 
