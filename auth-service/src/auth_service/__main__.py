@@ -8,6 +8,7 @@ from auth_service import commands
 from auth_service.app import make_app
 from auth_service.settings import AuthSettings
 from shared import logs
+from shared.errors import ServiceError
 from shared.service import serve
 
 
@@ -21,7 +22,11 @@ def main() -> int:
         serve(make_app(settings), settings)
         return 0
     logs.configure(settings.service, settings.log_level)
-    return asyncio.run(commands.COMMANDS[command](settings))
+    try:
+        return asyncio.run(commands.COMMANDS[command](settings))
+    except ServiceError as error:
+        print(f"{command}: {error.detail}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from shared.cursors import Cursors
 from shared.postgres import Postgres
 from shared.service import create_app
 
-KEYS_EVERY = timedelta(seconds=10)
+KEYS_EVERY = timedelta(seconds=5)
 LEASES_EVERY = timedelta(seconds=5)
 REVOCATIONS_EVERY = timedelta(seconds=2)
 FORGET_EVERY = timedelta(minutes=5)

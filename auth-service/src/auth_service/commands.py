@@ -1,7 +1,9 @@
 """What an operator runs beside the service."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from datetime import timedelta
 
 import structlog
 
@@ -11,14 +13,18 @@ from auth_service.domain.keys import KeyRing, KeySafe
 from auth_service.settings import AuthSettings
 from auth_service.store.audit import PostgresAudit
 from auth_service.store.keys import PostgresKeys
-from shared.migrations import migrate_postgres
 from shared.postgres import Postgres
 
 log = structlog.get_logger()
 
+LOOKS, BETWEEN_LOOKS = 100, timedelta(seconds=0.3)
+"""How patiently a command waits for a server that is slow to answer, as when everything starts at once."""
+
 
 async def migrate(settings: AuthSettings) -> int:
     """Bring the database up to date and make the first signing key."""
+    from shared.migrations import migrate_postgres  # brings the CQL driver, 25 MB that serving needs nothing of
+
     await migrate_postgres(settings, "auth_service")
     async with _postgres(settings) as postgres:
         await _key_ring(settings, postgres).reload()
@@ -69,6 +75,14 @@ async def _postgres(settings: AuthSettings) -> AsyncIterator[Postgres]:
     postgres = Postgres(settings, capability="accounts", connections=2)
     await postgres.start()
     try:
+        await _answering(postgres)
         yield postgres
     finally:
         await postgres.close()
+
+
+async def _answering(postgres: Postgres) -> None:
+    for _ in range(LOOKS):
+        if postgres.status == "ok":
+            return
+        await asyncio.sleep(BETWEEN_LOOKS.total_seconds())

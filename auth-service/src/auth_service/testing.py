@@ -313,6 +313,8 @@ class MemoryQuota(QuotaStore):
     async def record(self, organization_id: UUID, report: Report, now: datetime) -> Recorded:
         """Write new events, raise the counters by them alone, settle their leases."""
         del now
+        if report.events and organization_id not in self.subscriptions:
+            raise NotFound
         taken: Counter[UUID] = Counter()
         new = 0
         for event in report.events:

@@ -19,7 +19,8 @@ class Upkeep:
         self._running: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
-        """Begin every job."""
+        """Do every job once, so that a service that has started is ready, and go on with each."""
+        await asyncio.gather(*(self._run(name, job) for name, (_, job) in self._jobs.items()))
         self._running = [asyncio.create_task(self._repeat(name), name=name) for name in self._jobs]
 
     async def close(self) -> None:
@@ -31,8 +32,8 @@ class Upkeep:
     async def _repeat(self, name: str) -> None:
         pace, job = self._jobs[name]
         while True:
-            await self._run(name, job)
             await asyncio.sleep(pace.total_seconds())
+            await self._run(name, job)
 
     @staticmethod
     async def _run(name: str, job: Callable[[], Awaitable[object]]) -> None:

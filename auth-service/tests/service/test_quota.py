@@ -307,3 +307,13 @@ async def test_leases_returns_usage_and_sweeps_at_once_wait_for_nobody_for_ever(
     await asyncio.gather(*(replica(number) for number in range(6)), sweep())
 
     assert await used(stores, organization_id) == 120
+
+
+async def test_usage_of_an_unknown_organization_holds_nobody_else_back(stores: Any) -> None:
+    known = await stores.organization()
+    reports = {id_: Report([usage(stores)], []) for id_ in (new_id(), known, new_id())}
+
+    recorded = await stores.quota.record(reports)
+
+    assert recorded == Recorded(1, 0)
+    assert await used(stores, known) == 1

@@ -8,6 +8,9 @@ import jwt
 import pytest
 
 from auth_service.domain.sessions import RevocationList
+from auth_service.store.sessions import PostgresSessions
+from auth_service.store.tenancy import say_maintenance
+from auth_service.testing import Watch
 from shared.errors import InvalidRefreshToken, Unauthenticated
 from shared.ids import new_id
 
@@ -159,3 +162,16 @@ async def test_a_person_is_known_in_their_own_organization_alone(stores: Any) ->
         )
     with pytest.raises(Unauthenticated):
         await stores.sessions.whoami(ada.profile.organization_id, ada.profile.user_id, str(new_id()))
+
+
+@pytest.mark.engines
+async def test_expired_refresh_tokens_take_no_room(postgres: Any) -> None:
+    watch = Watch()
+    store = PostgresSessions(postgres, watch)
+
+    await store.forget(watch.now + timedelta(days=91))
+
+    async with postgres.transaction() as connection:
+        await say_maintenance(connection)
+        left = [await connection.fetchval(f"SELECT count(*) FROM {name}") for name in ("refresh_tokens", "sessions")]  # noqa: S608 - our names
+    assert left == [0, 0]

@@ -22,7 +22,7 @@ log = structlog.get_logger()
 
 NONCE = 12
 PUBLISHED_AHEAD = timedelta(minutes=3)
-"""How long a new key is published before it signs: replicas reload every 10 s, gateways ask for keys every 60 s."""
+"""How long a new key is published before it signs: replicas reload every 5 s, gateways every minute."""
 
 
 @dataclass(frozen=True, slots=True)

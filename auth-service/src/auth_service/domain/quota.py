@@ -1,14 +1,19 @@
 """Quota: leases over an exactly-once ledger, so that a plan is never passed and nothing is charged twice."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal, Protocol
 from uuid import UUID
 
+import structlog
+
 from auth_service.domain.clock import Clock
-from shared.errors import QuotaExceeded
+from shared.errors import NotFound, QuotaExceeded
 from shared.ids import new_id
+
+log = structlog.get_logger()
 
 Meter = Literal["messages", "tasks"]
 Settlement = Literal["committed", "refunded"]
@@ -20,6 +25,9 @@ GRACE = timedelta(seconds=5)
 SHARE = 16
 """A lease is at most this part of what is left. So leases shrink to one unit near the limit, and no holder sits on
 units while another, asking as often, has to refuse."""
+
+AT_ONCE = 4
+"""Organizations of one report that are recorded at the same time."""
 
 FORGOTTEN = timedelta(days=7)
 """A reservation that nobody settled for so long belongs to a task that was never started."""
@@ -175,7 +183,10 @@ class QuotaStore(Protocol):
         ...
 
     async def record(self, organization_id: UUID, report: Report, now: datetime) -> Recorded:
-        """Write new events, raise the counters by them alone, settle their leases; all or nothing."""
+        """Write new events, raise the counters by them alone, settle their leases; all or nothing.
+
+        Raises NotFound for an unknown organization.
+        """
         ...
 
     async def reserve(
@@ -214,10 +225,22 @@ class Quota:
 
     async def record(self, reports: Mapping[UUID, Report]) -> Recorded:
         """Write usage into the ledger, exactly once per event however often it is sent."""
-        total = Recorded()
-        for organization_id in sorted(reports):
-            total += await self._store.record(organization_id, reports[organization_id], self._clock())
-        return total
+        admission = asyncio.Semaphore(AT_ONCE)
+
+        async def record_one(organization_id: UUID, report: Report) -> Recorded:
+            async with admission:
+                return await self._record(organization_id, report)
+
+        recorded = await asyncio.gather(*(record_one(id_, report) for id_, report in reports.items()))
+        return sum(recorded, Recorded())
+
+    async def _record(self, organization_id: UUID, report: Report) -> Recorded:
+        try:
+            return await self._store.record(organization_id, report, self._clock())
+        except NotFound:
+            # Refusing the whole report would make its sender repeat it for ever, and hold back everybody's usage.
+            log.error("usage_of_unknown_organization", organization_id=str(organization_id), events=len(report.events))
+            return Recorded()
 
     async def reserve(self, organization_id: UUID, meter: Meter, event_id: str) -> Reservation:
         """Keep a unit for work that is charged when it succeeds. Raises QuotaExceeded (429)."""

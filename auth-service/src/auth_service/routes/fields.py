@@ -23,7 +23,7 @@ def _printable(text: str) -> str:
 
 
 def _email(text: str) -> str:
-    """The address in one spelling: nobody has two accounts that differ in case only. DNS may be away: it is not asked."""
+    """The address in one spelling: nobody has two accounts that differ in case only. DNS is not asked."""
     try:
         valid = validate_email(text.strip(), check_deliverability=False)
     except EmailNotValidError as error:

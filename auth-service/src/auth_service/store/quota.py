@@ -135,15 +135,18 @@ class PostgresQuota(QuotaStore):
 
     async def record(self, organization_id: UUID, report: Report, now: datetime) -> Recorded:
         """Write new events, raise the counters by them alone, settle their leases; all or nothing."""
-        async with self._postgres.transaction(str(organization_id)) as connection:
-            new = await _write_events(connection, organization_id, report.events, now)
-            taken = Counter(row["lease_id"] for row in new if row["lease_id"] is not None)
-            for one in report.returns:
-                taken[one.lease_id] += one.unburned
-            unleased = await _shrink_leases(connection, organization_id, taken)
-            used = Counter((row["meter"], row["starts_at"]) for row in new)
-            for place in sorted(used.keys() | unleased.keys()):
-                await connection.execute(MOVE, organization_id, *place, used[place], 0, unleased[place])
+        try:
+            async with self._postgres.transaction(str(organization_id)) as connection:
+                new = await _write_events(connection, organization_id, report.events, now)
+                taken = Counter(row["lease_id"] for row in new if row["lease_id"] is not None)
+                for one in report.returns:
+                    taken[one.lease_id] += one.unburned
+                unleased = await _shrink_leases(connection, organization_id, taken)
+                used = Counter((row["meter"], row["starts_at"]) for row in new)
+                for place in sorted(used.keys() | unleased.keys()):
+                    await connection.execute(MOVE, organization_id, *place, used[place], 0, unleased[place])
+        except asyncpg.ForeignKeyViolationError as error:
+            raise NotFound from error
         return Recorded(len(new), len(report.events) - len(new))
 
     async def reserve(

@@ -37,7 +37,11 @@ AND s.expires_at > $4 AND t.expires_at > $4"""
 IS_OPEN = "SELECT EXISTS (SELECT 1 FROM sessions WHERE organization_id = $1 AND id = $2 AND revoked_at IS NULL)"
 REFUSED = "SELECT kind, id, not_before, expires_at FROM revocations WHERE expires_at > $1 ORDER BY expires_at"
 FORGET_REVOCATIONS = "DELETE FROM revocations WHERE expires_at < $1"
+FORGET_TOKENS = "DELETE FROM refresh_tokens WHERE expires_at < $1"
+FORGET_ADDRESSES = "DELETE FROM known_addresses WHERE last_used_at < $1"
 FORGET_SESSIONS = "DELETE FROM sessions WHERE expires_at < $1"
+
+KNOWN_FOR = timedelta(days=180)
 
 
 class PostgresSessions(SessionStore):
@@ -107,11 +111,13 @@ class PostgresSessions(SessionStore):
         return [Revocation(row["kind"], row["id"], row["not_before"], row["expires_at"]) for row in rows]
 
     async def forget(self, now: datetime) -> None:
-        """Remove sessions and revocations that have expired."""
+        """Remove what has expired: revocations, refresh tokens, sessions, and addresses not used for long."""
         async with self._postgres.transaction() as connection:
             await say_maintenance(connection)
             await connection.execute(FORGET_REVOCATIONS, now)
+            await connection.execute(FORGET_TOKENS, now)
             await connection.execute(FORGET_SESSIONS, now)
+            await connection.execute(FORGET_ADDRESSES, now - KNOWN_FOR)
 
     @staticmethod
     async def _end_reused(
