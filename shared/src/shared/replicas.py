@@ -65,8 +65,12 @@ class Replicas:
 
     def next(self, avoid: Address | None = None) -> Address:
         """The replica whose turn it is; one that rests or is `avoid` only when there is no other."""
-        now = self._clock()
         turn = next(self._turn)
+        first = self._addresses[turn % len(self._addresses)]
+        if not self._resting and first != avoid:
+            return first  # the common case, and on the gateway's hot path
+        now = self._clock()
+        self._resting = {address: until for address, until in self._resting.items() if until > now}
         ordered = [self._addresses[(turn + i) % len(self._addresses)] for i in range(len(self._addresses))]
         rested = (a for a in ordered if self._resting.get(a, 0.0) <= now and a != avoid)
         return next(rested, None) or next((a for a in ordered if a != avoid), ordered[0])

@@ -48,6 +48,7 @@ class Reply:
         "complete",
         "headers",
         "heard_at",
+        "is_sized",
         "status",
     )
 
@@ -58,10 +59,16 @@ class Reply:
         self._error: Exception | None = None
         self._stopped = False
         self._waiter: asyncio.Future[None] | None = None
-        self.heard_at = asyncio.get_running_loop().time()
+        self.heard_at = connection.now()
         self.status = 0
+        self.is_sized = False
         self.headers: list[Header] = []
         self.complete = False
+
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether this is a reply without a foreseeable end."""
+        return any(name == b"content-type" and value.startswith(b"text/event-stream") for name, value in self.headers)
 
     @property
     def body(self) -> bytes:
@@ -110,7 +117,7 @@ class Reply:
         """Take a piece; says whether the reader is far behind."""
         self._parts.append(data)
         self._buffered += len(data)
-        self.heard_at = asyncio.get_running_loop().time()
+        self.heard_at = self._connection.now()
         self._wake()
         return self._buffered > BUFFER
 
@@ -153,6 +160,10 @@ class Connection(asyncio.Protocol):
         self._reading_paused = False
         self.idle_since = 0.0
         self.uses = 0
+
+    def now(self) -> float:
+        """The time of the event loop, in seconds."""
+        return self._loop.time()
 
     # --- the pool's side
 
@@ -350,8 +361,13 @@ class Connection(asyncio.Protocol):
         self._head_size = 0
         reply = self._incoming
         reply.status = status
-        names = [name for name, _ in reply.headers]
-        framed = names.count(b"content-length") + names.count(b"transfer-encoding")
+        framed = 0
+        for name, _ in reply.headers:
+            if name == b"content-length":
+                reply.is_sized = True
+                framed += 1
+            elif name == b"transfer-encoding":
+                framed += 1
         self._until_close = framed == 0 and status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
         self._reusable = self._reusable and framed <= 1 and not self._until_close
         self._reply = reply

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import structlog
@@ -32,14 +33,14 @@ MAX_ROUNDS = 3
 MAX_KEYS = 200_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limit:
     """`rate` requests a second on average, `burst` at once."""
 
     rate: float
     burst: int
 
-    @property
+    @cached_property
     def policy(self) -> bytes:
         """The RateLimit-Policy header: `burst` in the time it takes to fill up again."""
         return b'"default";q=%d;w=%d' % (self.burst, math.ceil(self.burst / self.rate))
@@ -123,15 +124,18 @@ class RateLimits:
 
     async def admit(self, key: str, limit: Limit) -> Verdict:
         """Count one request of `key`; waits for a lease only when everything held is spent."""
+        verdict = self.admit_now(key, limit)
+        if verdict is not None:
+            return verdict
         for _ in range(MAX_ROUNDS):
-            verdict = self._admit_now(key, limit)
+            await self._next_round(key, limit)
+            verdict = self.admit_now(key, limit)
             if verdict is not None:
                 return verdict
-            await self._next_round(key)
-        return self._admit_now(key, limit) or Verdict(allowed=False, remaining=0, retry_after=1)
+        return Verdict(allowed=False, remaining=0, retry_after=1)
 
-    def _admit_now(self, key: str, limit: Limit) -> Verdict | None:
-        """None when only the shared bucket can tell."""
+    def admit_now(self, key: str, limit: Limit) -> Verdict | None:
+        """The same without waiting; None when only the shared bucket can tell: then `admit` asks it."""
         now = self._clock()
         if self._is_alone:
             return self._admit_alone(key, limit, now)
@@ -187,10 +191,10 @@ class RateLimits:
             return None
         return Verdict(allowed=True, remaining=max(0, int(bucket.left) - bucket.spent + bucket.tokens), retry_after=0)
 
-    async def _next_round(self, key: str) -> None:
+    async def _next_round(self, key: str, limit: Limit) -> None:
         """Wait for the settlement that includes this key; many waiters share one round trip."""
         self._dirty.add(key)
-        self._buckets[key].waiting += 1
+        self._bucket(key, limit, self._clock()).waiting += 1
         if self._round is None:
             self._round = asyncio.get_running_loop().create_future()
         self._urgent.set()

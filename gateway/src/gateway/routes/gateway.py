@@ -63,16 +63,19 @@ NOT_RETURNED = frozenset(
         b"x-request-id",
     }
 )
-SECURITY: tuple[Header, ...] = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cross-origin-resource-policy", b"same-origin"),
+SECURITY = (
+    b"x-content-type-options: nosniff\r\nx-frame-options: DENY\r\nreferrer-policy: no-referrer\r\n"
+    b"cross-origin-resource-policy: same-origin\r\nx-request-id: %b\r\n"
 )
-NO_CONTENT_POLICY: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
+"""Lines on every reply."""
+PRIVATE = (
+    SECURITY + b"cache-control: no-store\r\ncontent-security-policy: default-src 'none'; frame-ancestors 'none'\r\n"
+)
+"""Lines on every reply that is neither a page of ours nor a public document."""
 NO_STORE: Header = (b"cache-control", b"no-store")
+NO_CONTENT: Header = (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'")
 IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
-STREAM = b"text/event-stream"
+BODILESS = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 UPLOAD = 30.0
 """Seconds that a streamed upload may take on top of its route's deadline."""
 WATCH_EVERY = 5.0
@@ -91,7 +94,7 @@ class Page:
     body: bytes
     content_type: bytes = b"application/json"
     status: int = 200
-    headers: tuple[Header, ...] = (NO_STORE, NO_CONTENT_POLICY)
+    headers: tuple[Header, ...] = (NO_STORE, NO_CONTENT)
 
 
 OwnPage = Callable[[Incoming], Awaitable[Page]]
@@ -158,9 +161,8 @@ class Gateway:
 
     async def _own(self, incoming: Incoming, route: Route, send: Send) -> None:
         page = await self._pages[route.operation](incoming)
-        await self._answer(
-            incoming, send, page.status, [(b"content-type", page.content_type), *page.headers], page.body
-        )
+        headers = [(b"content-type", page.content_type), *page.headers, (b"content-length", b"%d" % len(page.body))]
+        await self._answer(incoming, send, page.status, headers, page.body, SECURITY)
 
     async def _pass_on(self, incoming: Incoming, match: Match, receive: Receive, send: Send) -> None:
         route = match.route
@@ -219,29 +221,35 @@ class Gateway:
             raise
 
     async def _throttle(self, incoming: Incoming, key: str, limit: Limit) -> None:
-        verdict = await self._limits.admit(key, limit)
+        verdict = self._limits.admit_now(key, limit) or await self._limits.admit(key, limit)
         incoming.throttle = (limit, verdict)
         if not verdict.allowed:
             raise RateLimited(retry_after=verdict.retry_after)
 
     async def _relay(self, incoming: Incoming, reply: Reply, receive: Receive, send: Send) -> None:
+        lines = PRIVATE
         headers = [header for header in reply.headers if header[0] not in NOT_RETURNED]
-        headers += (_caching(incoming, reply), NO_CONTENT_POLICY)
-        is_stream = any(name == b"content-type" and value.startswith(STREAM) for name, value in reply.headers)
+        if incoming.claims is None and incoming.method in ("GET", "HEAD") and (kept := _public_caching(reply)):
+            lines = SECURITY
+            headers += (kept, NO_CONTENT)
         try:
-            if reply.complete:
-                await self._answer(incoming, send, reply.status, headers, reply.body)
-            elif incoming.method == "HEAD":
-                await self._answer(incoming, send, reply.status, headers, b"")
-            elif is_stream:
+            if reply.complete or incoming.method == "HEAD":
+                body = reply.body if reply.complete else b""
+                if not reply.is_sized and reply.status not in BODILESS:
+                    headers.append((b"content-length", b"%d" % len(body)))
+                await self._answer(incoming, send, reply.status, headers, body, lines)
+            elif reply.is_event_stream:
                 await self._relay_stream(incoming, reply, headers, receive, send)
             else:
-                await self._relay_chunks(incoming, reply, headers, send)
+                await self._relay_chunks(incoming, reply, headers, send, lines)
         finally:
-            reply.close()
+            if not reply.complete:
+                reply.close()
 
-    async def _relay_chunks(self, incoming: Incoming, reply: Reply, headers: list[Header], send: Send) -> None:
-        await self._start(incoming, send, reply.status, headers)
+    async def _relay_chunks(
+        self, incoming: Incoming, reply: Reply, headers: list[Header], send: Send, lines: bytes
+    ) -> None:
+        await self._start(incoming, send, reply.status, headers, lines)
         async for chunk in reply.chunks():
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         await send({"type": "http.response.body"})
@@ -255,7 +263,7 @@ class Gateway:
         self._in_flight -= 1
         watch = asyncio.create_task(self._watch(incoming.claims, reply, receive))
         try:
-            await self._start(incoming, send, reply.status, headers)
+            await self._start(incoming, send, reply.status, headers, PRIVATE)
             await send({"type": "http.response.body", "body": b"", "more_body": True})
             async for chunk in reply.chunks():
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
@@ -277,23 +285,24 @@ class Gateway:
             gone.cancel()
         reply.stop()
 
-    async def _start(self, incoming: Incoming, send: Send, status: int, headers: list[Header]) -> None:
+    async def _start(self, incoming: Incoming, send: Send, status: int, headers: list[Header], lines: bytes) -> None:
         incoming.status = status
         incoming.started = True
-        headers += SECURITY
-        headers.append((b"x-request-id", incoming.request_id))
+        lines %= incoming.request_id
         if incoming.throttle is not None:
             limit, verdict = incoming.throttle
             refill = int((limit.burst - verdict.remaining) / limit.rate) + 1
-            headers.append((b"ratelimit-policy", limit.policy))
-            headers.append((b"ratelimit", b'"default";r=%d;t=%d' % (verdict.remaining, refill)))
-        await send({"type": "http.response.start", "status": status, "headers": headers})
+            lines += b'ratelimit-policy: %b\r\nratelimit: "default";r=%d;t=%d\r\n' % (
+                limit.policy,
+                verdict.remaining,
+                refill,
+            )
+        await send({"type": "http.response.start", "status": status, "headers": headers, "lines": lines})
 
-    async def _answer(self, incoming: Incoming, send: Send, status: int, headers: list[Header], body: bytes) -> None:
-        is_sized = any(name == b"content-length" for name, _ in headers)
-        if not is_sized and status not in (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED):
-            headers.append((b"content-length", b"%d" % len(body)))
-        await self._start(incoming, send, status, headers)
+    async def _answer(
+        self, incoming: Incoming, send: Send, status: int, headers: list[Header], body: bytes, lines: bytes
+    ) -> None:
+        await self._start(incoming, send, status, headers, lines)
         await send({"type": "http.response.body", "body": body})
 
     async def _problem(self, incoming: Incoming, send: Send, error: ServiceError) -> None:
@@ -301,9 +310,10 @@ class Gateway:
         incoming.code = error.code
         if incoming.started:
             return
+        body = document(error, incoming.request_id.decode())
         headers = [(k.lower().encode(), v.encode()) for k, v in headers_of(error).items()]
-        headers += ((b"content-type", b"application/problem+json"), NO_STORE, NO_CONTENT_POLICY)
-        await self._answer(incoming, send, error.status, headers, document(error, incoming.request_id.decode()))
+        headers += ((b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body)))
+        await self._answer(incoming, send, error.status, headers, body, PRIVATE)
 
 
 def _check_body(incoming: Incoming, route: Route) -> bytes | None:
@@ -351,10 +361,6 @@ async def _chunks(receive: Receive, limit: int) -> AsyncIterator[bytes]:
     yield b"0\r\n\r\n"
 
 
-def _caching(incoming: Incoming, reply: Reply) -> Header:
+def _public_caching(reply: Reply) -> Header | None:
     """Public documents may be cached as their service says; everything else never."""
-    if incoming.claims is None and incoming.method in ("GET", "HEAD"):
-        for header in reply.headers:
-            if header[0] == b"cache-control":
-                return header
-    return NO_STORE
+    return next((header for header in reply.headers if header[0] == b"cache-control"), None)

@@ -1,8 +1,8 @@
 """A request as the gateway reads it: each header once, an id, an address, and what became of it for the log."""
 
-import os
 import re
 import time
+from random import getrandbits
 
 import uuid_utils
 from starlette.types import Scope
@@ -42,7 +42,7 @@ class Incoming:
         self.method: str = scope["method"]
         self.path: bytes = scope["raw_path"]
         self.query: bytes = scope["query_string"]
-        self.headers: dict[bytes, bytes] = dict(reversed(scope["headers"]))
+        self.headers: dict[bytes, bytes] = scope["fields"]
         given = self.headers.get(b"x-request-id")
         self.request_id = given if given and REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7()).encode()
         client = scope["client"]
@@ -60,5 +60,4 @@ class Incoming:
         given = self.headers.get(b"traceparent")
         if given and TRACEPARENT.fullmatch(given):
             return given
-        fresh = os.urandom(24).hex().encode()
-        return b"00-" + fresh[:32] + b"-" + fresh[32:] + b"-00"
+        return b"00-%032x-%016x-00" % (getrandbits(128) | 1, getrandbits(64) | 1)

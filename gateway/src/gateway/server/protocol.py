@@ -33,7 +33,11 @@ BODILESS = frozenset({204, 304})
 
 
 class Exchange:
-    """One request and its reply on a connection; `receive` and `send` are what the application gets."""
+    """One request and its reply on a connection; `receive` and `send` are what the application gets.
+
+    Beyond ASGI: the scope has `fields` (each header once), `refusal` (an error to answer with) and takes `is_stream`;
+    a response start may have `lines`, header lines ready to be sent.
+    """
 
     __slots__ = (
         "_body",
@@ -50,6 +54,7 @@ class Exchange:
         "replied",
         "scope",
         "started",
+        "task",
         "wants_continue",
     )
 
@@ -68,6 +73,7 @@ class Exchange:
         self.disconnected = False
         self.replied = False
         self.started = False
+        self.task: asyncio.Task[None] | None = None
         self.wants_continue = False
 
     def feed(self, data: bytes) -> int:
@@ -135,9 +141,12 @@ class Exchange:
         if not self.complete:
             self.keep_alive = False
         sized = False
-        lines = [STATUS_LINES[status]]
-        for name, value in (*message["headers"], *self._connection.default_headers):
-            sized = sized or name == b"content-length"
+        lines = [STATUS_LINES[status], message.get("lines", b"")]
+        for name, value in message["headers"]:
+            if name == b"content-length":
+                sized = True
+            lines += (name, b": ", value, b"\r\n")
+        for name, value in self._connection.default_headers:
             lines += (name, b": ", value, b"\r\n")
         if not sized and status not in BODILESS and not self.is_head:
             self._chunked = self.scope["http_version"] == "1.1"
@@ -187,7 +196,6 @@ class ClientConnection(asyncio.Protocol):
         self._parsing: Exchange | None = None
         self._target = b""
         self._headers: list[tuple[bytes, bytes]] = []
-        self._head_size = 0
         self._fed = 0
         self._in_head = False
         self._lingering = False
@@ -301,26 +309,19 @@ class ClientConnection(asyncio.Protocol):
         self._parsing = None
         self._target = b""
         self._headers = []
-        self._head_size = 0
 
     def on_url(self, url: bytes) -> None:
         """A piece of the request target."""
         self._target += url
-        self._head_size += len(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header field; past the limits they are counted but not kept."""
-        self._head_size += len(name) + len(value) + 4
-        if len(self._headers) <= head.MAX_FIELDS and self._head_size <= head.MAX_HEAD_BYTES:
-            self._headers.append((name.lower(), value))
+        """A header field; how many there can be is bounded by what one read of the socket gives."""
+        self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """Check the head and start the application."""
         self._in_head = False
-        refusal = head.refusal(self._target, self._headers, self._head_size)
-        if refusal is None and self._parser.should_upgrade() and self._has_body():
-            refusal = MalformedRequest("An upgrade cannot have a body.")
-        exchange = self._open(self._parser.get_method().decode("ascii"), refusal)
+        exchange = self._open(self._parser.get_method().decode("ascii"), *self._judged())
         self._parsing = exchange
         if self._exchange is None:
             self._start(exchange)
@@ -345,13 +346,21 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._pause_reading()
 
-    def _has_body(self) -> bool:
-        return any(
-            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
-            for name, value in self._headers
-        )
+    def _judged(self) -> tuple[dict[bytes, bytes], ServiceError | None]:
+        """The fields of the head, and why it is refused."""
+        headers = self._headers
+        if len(headers) > head.MAX_FIELDS or (
+            self._fed > head.MAX_HEAD_BYTES and head.size(self._target, headers) > head.MAX_HEAD_BYTES
+        ):
+            return {}, HeadersTooLarge()
+        fields, refusal = head.read(headers)
+        refusal = refusal or head.refusal(self._target, fields)
+        has_body = b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0"
+        if refusal is None and has_body and self._parser.should_upgrade():
+            refusal = MalformedRequest("An upgrade cannot have a body.")
+        return fields, refusal
 
-    def _open(self, method: str, refusal: ServiceError | None) -> Exchange:
+    def _open(self, method: str, fields: dict[bytes, bytes], refusal: ServiceError | None) -> Exchange:
         path, _, query = self._target.partition(b"?")
         version = self._parser.get_http_version()
         scope: Scope = {
@@ -367,19 +376,18 @@ class ClientConnection(asyncio.Protocol):
             "headers": self._headers,
             "client": self._client,
             "server": self._server,
+            "fields": fields,
             "refusal": refusal,
         }
         keep_alive = refusal is None and version == "1.1" and self._parser.should_keep_alive() and not self._is_draining
         exchange = Exchange(self, scope, keep_alive=keep_alive and not self._parser.should_upgrade())
-        exchange.wants_continue = any(n == b"expect" and v.lower() == b"100-continue" for n, v in self._headers)
+        exchange.wants_continue = fields.get(b"expect", b"").lower() == b"100-continue"
         return exchange
 
     def _start(self, exchange: Exchange) -> None:
         self._exchange = exchange
         self._due = None if exchange.complete else self.loop.time() + BODY
-        task = self.loop.create_task(self._run(exchange))
-        self._state.tasks.add(task)
-        task.add_done_callback(self._state.tasks.discard)
+        exchange.task = self.loop.create_task(self._run(exchange))
 
     async def _run(self, exchange: Exchange) -> None:
         """The application answers for its own failures; a reply it left unfinished ends the connection."""
@@ -399,7 +407,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._in_head = False
         self._target, self._headers = b"/", []
-        self._start(self._open("GET", error))
+        self._start(self._open("GET", {}, error))
 
     # --- the exchange's side
 
