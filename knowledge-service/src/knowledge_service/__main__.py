@@ -4,10 +4,8 @@ import asyncio
 import sys
 
 from knowledge_service.app import make_app
-from knowledge_service.seeding import seed
 from knowledge_service.settings import KnowledgeSettings
 from shared import logs
-from shared.migrations import migrate_cql
 from shared.service import serve
 
 
@@ -20,9 +18,13 @@ def main() -> int:
         return 0
     logs.configure(settings.service, settings.log_level)
     if command == "migrate":
+        from shared.migrations import migrate_cql  # brings the PostgreSQL driver: 5 MB that serving need not have
+
         migrate_cql(settings, "knowledge_service")
         return 0
     if command == "seed":
+        from knowledge_service.seeding import seed
+
         asyncio.run(seed(settings))
         return 0
     print(f"unknown command {command!r}: serve, migrate or seed", file=sys.stderr)
