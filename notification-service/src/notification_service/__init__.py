@@ -1,0 +1,1 @@
+"""Inboxes and live notifications of MultiDB."""

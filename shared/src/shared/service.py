@@ -1,5 +1,8 @@
 """The defaults of a service: an application with problems, health, identity, metrics and logs, and how to run it."""
 
+import asyncio
+import signal
+import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -31,6 +34,7 @@ def create_app(
 ) -> FastAPI:
     """A service's application: `routers` with its paths, `routes` for plain ones, `databases` for its own health.
 
+    `app.state.draining` is set when the process is asked to end, before it waits for what still runs.
     Call `app.add_middleware` only with pure ASGI middleware: BaseHTTPMiddleware costs ten times as much.
     """
     metrics = RequestMetrics(settings.service)
@@ -50,6 +54,7 @@ def create_app(
     app.router.routes.extend(routes)
     app.state.metrics = metrics
     app.state.settings = settings
+    app.state.draining = asyncio.Event()
     app.add_middleware(
         Edge,
         identity=IdentityVerifier(settings.identity_key, settings.service),
@@ -81,9 +86,27 @@ def _health(service: str, databases: Databases, metrics: RequestMetrics) -> APIR
     return router
 
 
+class _Server(uvicorn.Server):
+    """uvicorn, telling the application that it drains while requests still run."""
+
+    def __init__(self, config: uvicorn.Config, draining: asyncio.Event) -> None:
+        super().__init__(config)
+        self._draining = draining
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._draining.set()
+        await super().shutdown(sockets)
+
+
+def _leave(*_: object) -> None:
+    """Uvicorn raises the signal again once it has shut down: a service that was asked to end has ended well."""
+    raise SystemExit(0)
+
+
 def serve(app: FastAPI, settings: ServiceSettings, **overrides: Any) -> None:  # noqa: ANN401 - uvicorn's own options
     """Run a service until SIGTERM: stop accepting, finish what runs, leave."""
     logs.configure(settings.service, settings.log_level)
+    signal.signal(signal.SIGTERM, _leave)
     if settings.metrics_port is not None:
         app.state.metrics.serve(settings.host, settings.metrics_port)
     options: dict[str, Any] = {
@@ -99,4 +122,4 @@ def serve(app: FastAPI, settings: ServiceSettings, **overrides: Any) -> None:  #
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": int(settings.drain.total_seconds()),
     }
-    uvicorn.Server(uvicorn.Config(app, **(options | overrides))).run()
+    _Server(uvicorn.Config(app, **(options | overrides)), app.state.draining).run()

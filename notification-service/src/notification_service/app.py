@@ -1,0 +1,87 @@
+"""Composition root: what notification-service is made of."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager
+
+import structlog
+from fastapi import FastAPI
+
+from notification_service.clients.outbox import TaskWorkerOutbox
+from notification_service.domain.live import Listeners
+from notification_service.domain.rebuild import Rebuild
+from notification_service.routes import internal, notifications
+from notification_service.settings import NotificationSettings
+from notification_service.store.inboxes import RedisInboxes, RedisMarker
+from notification_service.store.wakeups import Wakeups
+from shared.cursors import Cursors
+from shared.errors import ServiceError
+from shared.http_client import ServiceClient
+from shared.identity import IdentitySigner
+from shared.redis import RedisStore
+from shared.service import create_app
+
+log = structlog.get_logger()
+
+LOOK_EVERY = 1.0
+"""Seconds between looks whether Redis was emptied."""
+
+
+def make_app(settings: NotificationSettings) -> FastAPI:
+    """The application of notification-service."""
+    redis = RedisStore(settings.data_url, capability="notifications")
+    inboxes = RedisInboxes(redis, size=settings.inbox_size, kept=settings.kept)
+    signer = IdentitySigner(settings.identity_key, settings.service)
+    task_worker = ServiceClient("task-worker", settings.task_worker_url, signer, capability="tasks")
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        listeners = Listeners(settings.max_streams)
+        rebuild = Rebuild(RedisMarker(redis), TaskWorkerOutbox(task_worker, settings.kept), inboxes)
+        app.state.inboxes = inboxes
+        app.state.listeners = listeners
+        app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
+        app.state.heartbeat = settings.heartbeat
+        await redis.start()
+        await task_worker.start()
+        loops = [
+            asyncio.create_task(Wakeups(redis, listeners).run()),
+            asyncio.create_task(_keep_filled(rebuild)),
+            asyncio.create_task(_close_when_draining(app.state.draining, listeners)),
+        ]
+        yield
+        await _end(loops)
+        await task_worker.close()
+        await redis.close()
+
+    return create_app(
+        settings,
+        lifespan=lifespan,
+        routers=(notifications.router, internal.router),
+        databases=lambda: {"redis_data": redis.status},
+        description="Inboxes and live notifications.",
+    )
+
+
+async def _end(loops: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel until they have ended: a cancellation that meets a refused connection is lost on its way (httpx2 2.16)."""
+    left = set(loops)
+    while left:
+        for loop in left:
+            loop.cancel()
+        _, left = await asyncio.wait(left, timeout=0.2)
+
+
+async def _keep_filled(rebuild: Rebuild) -> None:
+    while True:
+        try:
+            await rebuild.run_if_emptied()
+        except ServiceError as error:
+            log.debug("rebuild_postponed", code=error.code)
+        await asyncio.sleep(LOOK_EVERY)
+
+
+async def _close_when_draining(draining: asyncio.Event, listeners: Listeners) -> None:
+    """Open streams would hold up a shutdown; clients resume on another replica."""
+    await draining.wait()
+    listeners.close()

@@ -1,0 +1,1 @@
+"""Neighbours that notification-service asks."""

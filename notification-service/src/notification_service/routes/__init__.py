@@ -1,0 +1,1 @@
+"""HTTP in: the inbox, the live stream, and the door for neighbours."""

@@ -1,0 +1,38 @@
+"""What the composition root made, as dependencies of the routes."""
+
+from datetime import timedelta
+from typing import Annotated, cast
+
+from fastapi import Depends, Request
+
+from notification_service.domain.inbox import Inboxes, Owner
+from notification_service.domain.live import Listeners
+from shared.cursors import Cursors
+from shared.identity import Principal
+
+
+def _inboxes(request: Request) -> Inboxes:
+    return cast("Inboxes", request.app.state.inboxes)
+
+
+def _listeners(request: Request) -> Listeners:
+    return cast("Listeners", request.app.state.listeners)
+
+
+def _cursors(request: Request) -> Cursors:
+    return cast("Cursors", request.app.state.cursors)
+
+
+def _heartbeat(request: Request) -> timedelta:
+    return cast("timedelta", request.app.state.heartbeat)
+
+
+TheInboxes = Annotated[Inboxes, Depends(_inboxes)]
+TheListeners = Annotated[Listeners, Depends(_listeners)]
+TheCursors = Annotated[Cursors, Depends(_cursors)]
+Heartbeat = Annotated[timedelta, Depends(_heartbeat)]
+
+
+def owner_of(principal: Principal) -> Owner:
+    """The inbox of the person who asks."""
+    return Owner(principal.organization_id, principal.user_id)

@@ -1,0 +1,1 @@
+"""Redis: inboxes as streams, and the channel that wakes live streams."""
