@@ -32,11 +32,16 @@ def _fetch_jars() -> int:
     from local_stack.engines.jars import fetch_jars
 
     try:
-        fetch_jars(progress=lambda done, total: print(f"fetched {done} of {total} jars", flush=True))
+        fetch_jars(progress=_tell)
     except EngineUnavailable as error:
         print(error, file=sys.stderr)
         return 1
     return 0
+
+
+def _tell(done: int, total: int) -> None:
+    if done % 10 == 0 or done == total:
+        print(f"fetched {done} of {total} jars", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 OK, USAGE, UNREACHABLE, SERVER = 0, 2, 5, 8
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
-HEALING = 40.0  # seconds for a whole stack to call itself well
+HEALING = 45.0  # seconds for a whole stack to answer and to call itself well
+WIDE = 160
+LOST = 10.0  # seconds for one that is known to lack something: what it can do, it does by then
 P = ParamSpec("P")
 
 Name = Annotated[str, typer.Argument(help="A service or an engine, such as chat-service or postgresql.")]
@@ -53,8 +55,8 @@ def up(
                 settled = event
             else:
                 progress.event(event)
-        lines = _greet(home, settled, progress)
-    _print_greeting(lines, settled, as_json=json_)
+        found = _greet(home, settled, progress)
+    _print_greeting(found, as_json=json_)
     if foreground:
         _stay(home)
 
@@ -186,14 +188,21 @@ def _act(command: str, name: str) -> None:
 
 def _greet(home: "Home", settled: Mapping[str, Any], progress: "Progress") -> dict[str, Any]:
     """Log in, ask the first question, and collect what a newcomer needs to know."""
-    from local_stack.first_answer import first_answer, log_in, wait_until_whole
+    from local_stack.first_answer import NoFirstAnswer, first_answer, log_in, wait_until_whole
 
     gateway = str(settled["gateway"])
     problems = list(settled["problems"])
+    patience = LOST if problems else HEALING
+    login, answer = None, None
     progress.doing("asking the first question")
-    login = log_in(home, gateway)
-    _remember(gateway, login.email, login.access_token, login.refresh_token)
-    answer = first_answer(gateway, login.access_token)
+    try:
+        login = log_in(home, gateway, patience)
+        _remember(gateway, login.email, login.access_token, login.refresh_token)
+        answer = first_answer(gateway, login.access_token, patience)
+    except NoFirstAnswer as error:
+        if not problems:
+            raise
+        problems.append(str(error))
     health = wait_until_whole(gateway, 0.0 if problems else HEALING)
     return {"gateway": gateway, "login": login, "answer": answer, "health": health, "problems": problems}
 
@@ -207,24 +216,27 @@ def _remember(base_url: str, email: str, access_token: str, refresh_token: str) 
     save_login(base_url, email, access_token, refresh_token)
 
 
-def _print_greeting(found: dict[str, Any], settled: Mapping[str, Any], *, as_json: bool) -> None:
+def _print_greeting(found: Mapping[str, Any], *, as_json: bool) -> None:
     """Results: the check, the login, three commands to try, and the address as the very last line."""
-    answer, health, login = found["answer"], found["health"], found["login"]
+    answer, health, login, problems = found["answer"], found["health"], found["login"], found["problems"]
     if as_json:
-        typer.echo(json.dumps({"gateway": found["gateway"], "email": login.email, "problems": found["problems"]}))
+        email = login.email if login else None
+        typer.echo(json.dumps({"gateway": found["gateway"], "email": email, "answer": answer, "problems": problems}))
         return
-    for problem in found["problems"]:
+    for problem in problems:
         _say(f"degraded: {problem}")
-    if health.get("status") != "ok" and not found["problems"]:
+    if health.get("status") != "ok" and not problems:
         _say(f"degraded: {json.dumps(health.get('capabilities', {}))}")
     faq = os.path.relpath(sys.argv[0]) if os.path.sep in sys.argv[0] else "faq"
-    typer.echo(f"First answer, {answer['confidence']:.0%} sure: {answer['reply'].splitlines()[0][:100]}")
-    typer.echo(f"Login: {login.email}  {login.password}")
+    if answer:
+        typer.echo(f"First answer, {answer['confidence']:.0%} sure: {answer['reply'].splitlines()[0]}")
+    if login:
+        typer.echo(f"Login: {login.email}  {login.password}")
     typer.echo("Try:")
     typer.echo(f'  {faq} ask "How do I get my money back?"')
     typer.echo(f"  {faq} chat")
-    typer.echo(f"  {faq} status")
-    typer.echo(settled["gateway"])
+    typer.echo(f"  {faq} {'doctor' if problems else 'status'}")
+    typer.echo(found["gateway"])
 
 
 def _stay(home: "Home") -> None:
@@ -259,9 +271,11 @@ def _print_table(found: Mapping[str, Any]) -> None:
         state = f"[{colours[row['state']]}]{row['state']}[/]"
         table.add_row(name, state, str(row["pid"] or ""), memory, str(row["restarts"] or ""), row["url"] or "")
     console = Console()
+    if not console.is_terminal:
+        console.width = WIDE  # nothing is cut off in a pipe
     console.print(table)
     for problem in found["problems"]:
-        console.print(problem, style="red", markup=False)
+        console.print(problem, style="red", markup=False, soft_wrap=True)
     console.print(found["gateway"] or "")
 
 

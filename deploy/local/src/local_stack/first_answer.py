@@ -11,7 +11,6 @@ from urllib.parse import urlsplit
 from local_stack.home import Home, write_private
 
 QUESTION = "What is Redis?"
-PATIENCE = 45.0  # seconds for the first answer after all processes are ready
 EVERY = 0.3
 REQUEST = 10.0
 CREATED, CONFLICT, OK = 201, 409, 200
@@ -39,9 +38,9 @@ class Reply:
     body: dict[str, Any]
 
 
-def log_in(home: Home, base_url: str) -> Login:
-    """Log the demo owner in; registered first where the accounts do not know it. Raises NoFirstAnswer."""
-    end = time.monotonic() + PATIENCE
+def log_in(home: Home, base_url: str, patience: float) -> Login:
+    """Log the demo owner in, registered first where it is not known; NoFirstAnswer after `patience` seconds."""
+    end = time.monotonic() + patience
     while True:
         email, password = _credentials(home)
         reply = call(base_url, "POST", "/auth/login", {"email": email, "password": password})
@@ -55,9 +54,9 @@ def log_in(home: Home, base_url: str) -> Login:
         time.sleep(EVERY)
 
 
-def first_answer(base_url: str, token: str) -> dict[str, Any]:
-    """Ask until the answer comes from the starter knowledge base. Raises NoFirstAnswer."""
-    end = time.monotonic() + PATIENCE
+def first_answer(base_url: str, token: str, patience: float) -> dict[str, Any]:
+    """Ask until the starter knowledge base answers; NoFirstAnswer after `patience` seconds."""
+    end = time.monotonic() + patience
     while True:
         reply = call(base_url, "POST", "/chat/message", {"message": QUESTION, "session_id": "self-check"}, token)
         if reply.status == OK and reply.body.get("outcome") == "answered":

@@ -31,7 +31,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """One line."""
-        self._console.print(text, markup=False)
+        self._console.print(text, markup=False, soft_wrap=True)
 
     def doing(self, text: str) -> None:
         """What is worked on now: behind the spinner, or a line."""
@@ -56,5 +56,5 @@ class Progress:
             self._status.update(text)
         elif text == "ready":
             self.say(f"  {process} {'done' if event['kind'] == 'one-shot' else 'ready'} after {event['seconds']:.1f} s")
-        elif text == "unavailable" or event["kind"] != "progress" or text.endswith("0 jars") or "of" not in text:
+        else:
             self.say(f"  {process}: {text}")

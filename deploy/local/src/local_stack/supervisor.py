@@ -26,7 +26,7 @@ from local_stack.state import RecordedProcess, load_state, save_state
 from local_stack.status import describe
 from local_stack.supervised import Supervised
 from local_stack.units import Unit
-from local_stack.wishes import BadWish, Wishes, base_environment
+from local_stack.wishes import TOOLING, BadWish, Wishes, base_environment
 
 IDLE = timedelta(seconds=30)  # a supervisor that nobody gives work ends itself
 SETTLE = timedelta(seconds=150)  # the longest `faq up` waits for processes
@@ -165,6 +165,9 @@ class Supervisor:
     async def _apply(self, wishes: Wishes) -> None:
         """Plan anew; start what is new, restart what changed, stop what is gone."""
         check_wishes(wishes, self.state)
+        for name in TOOLING:
+            os.environ.pop(name, None)
+        os.environ.update(wishes.tooling)
         running_port = self.state.gateway_port if "gateway" in self.units else None
         if wishes.gateway_port != running_port:
             check_gateway_port(wishes.gateway_port, wishes.settings.get("GATEWAY_HOST", "127.0.0.1"))

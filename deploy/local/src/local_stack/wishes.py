@@ -12,6 +12,11 @@ PREFIXES = (
     *("LLM_", "SMTP_", "OTEL_"),
 )
 NAMES = ("LOG_LEVEL", "CURSOR_KEY", "INTERNAL_IDENTITY_KEY", "METRICS_PORT")
+TOOLING = (
+    *("PATH", "JAVA_HOME", "MULTIDB_CACHE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
+    *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
+)
+"""What a download or a search for Java depends on: a later `faq up` brings its own."""
 GATEWAY_PORT = 8000
 NODES = (1, 3)
 MOST_REPLICAS = 16
@@ -30,6 +35,7 @@ class Wishes:
     nodes: int | None = None
     replicas: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
+    tooling: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """For the control socket."""
@@ -54,6 +60,7 @@ def gather(
         nodes=nodes,
         replicas=dict(map(_replicas, replicas)),
         settings=settings,
+        tooling={name: environment[name] for name in TOOLING if name in environment},
     )
 
 
