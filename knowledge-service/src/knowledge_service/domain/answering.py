@@ -15,8 +15,12 @@ SURE = 0.55
 """Confidence from which the best candidate is the answer."""
 POSSIBLE = 0.2
 """Confidence from which the candidates are worth asking "did you mean"; below, we do not know."""
+KNOWN = 0.9
+"""Share of the question that the best candidate's wordings speak of, from which it is one of several near-twins."""
 SUGGESTED = 0.08
-"""Confidence a candidate needs to be suggested at all."""
+"""Confidence another candidate needs to be suggested beside an answer or a no-answer."""
+NEAR_BEST = 0.25
+"""Share of the best one's confidence another candidate needs to be offered when we ask back."""
 SUGGESTIONS = 5
 FOLLOW_UPS = 3
 RANKED = 20
@@ -80,13 +84,11 @@ class Answering:
 def decide(edition: Edition, hits: Sequence[Hit], limit: int) -> Answer:
     """Answer, offer what it could be, or say that we do not know."""
     best = hits[0] if hits else None
-    confidence = 0.0 if best is None else best.confidence
-    outcome: Outcome = "answered" if confidence >= SURE else "clarify" if confidence >= POSSIBLE else "no_answer"
+    outcome = _outcome(best)
     answer = best if outcome == "answered" else None
-    others = [hit for hit in hits if hit is not answer and (outcome == "clarify" or hit.confidence >= SUGGESTED)]
-    if outcome == "clarify":
-        others = [hit for hit in others if hit is best or hit.confidence >= SUGGESTED / 4]
-    suggestions = tuple(others[:SUGGESTIONS]) if outcome != "no_answer" or confidence >= SUGGESTED else ()
+    confidence = 0.0 if best is None else best.confidence
+    enough = confidence * NEAR_BEST if outcome == "clarify" else SUGGESTED
+    suggestions = tuple([hit for hit in hits if hit is not answer and hit.confidence >= enough][:SUGGESTIONS])
     return Answer(
         outcome=outcome,
         answer=answer,
@@ -96,6 +98,14 @@ def decide(edition: Edition, hits: Sequence[Hit], limit: int) -> Answer:
         candidates=tuple(hits[:limit]),
         edition=edition,
     )
+
+
+def _outcome(best: Hit | None) -> Outcome:
+    if best is None:
+        return "no_answer"
+    if best.confidence >= SURE:
+        return "answered"
+    return "clarify" if best.confidence >= POSSIBLE or best.covers >= KNOWN else "no_answer"
 
 
 def _follow_ups(edition: Edition, answer: Hit, suggestions: Sequence[Hit]) -> tuple[str, ...]:

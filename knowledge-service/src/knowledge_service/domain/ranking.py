@@ -9,11 +9,16 @@ from knowledge_service.domain.articles import PublishedArticle
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """An article for a question; `confidence` is the calibrated probability that it is the right one."""
+    """An article for a question.
+
+    `confidence` is the calibrated probability that it is the right one; `covers` is the share of what was asked about
+    that its wordings speak of, 0 to 1.
+    """
 
     article: PublishedArticle
     score: float
     confidence: float
+    covers: float
 
 
 Accepts = Callable[[PublishedArticle], bool]
