@@ -8,6 +8,7 @@ ROUTES = (
     Route("GET", "/knowledge/articles", "list_articles", KNOWLEDGE),
     Route("POST", "/knowledge/articles", "draft_article", KNOWLEDGE),
     Route("GET", "/knowledge/articles/{article_id}", "get_article", KNOWLEDGE),
+    Route("GET", "/knowledge/articles/{article_id}/versions", "list_versions", KNOWLEDGE),
     Route("PATCH", "/knowledge/articles/{article_id}", "change_article", KNOWLEDGE),
     Route("DELETE", "/knowledge/articles/{article_id}", "delete_article", KNOWLEDGE),
     Route("POST", "/knowledge/publish", "publish", KNOWLEDGE, deadline=FILE_DEADLINE),
