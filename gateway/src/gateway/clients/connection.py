@@ -149,7 +149,9 @@ class Connection(asyncio.Protocol):
         self._waiter: asyncio.Future[Reply] | None = None
         self._incoming = Reply(self)
         self._reply: Reply | None = None
+        self._due: float | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
         self._drain: asyncio.Future[None] | None = None
         self._head_size = 0
         self._has_head = False
@@ -194,7 +196,9 @@ class Connection(asyncio.Protocol):
         self._has_head = False
         self._head_size = 0
         self._sending = not whole
-        self._timer = self._loop.call_later(timeout, self._expire)
+        self._due = self._loop.time() + timeout
+        if self._timer is None or self._timer_at > self._due:
+            self._arm(self._due)
         self._transport.write(data)
 
     async def send_more(self, data: bytes) -> bool:
@@ -221,20 +225,28 @@ class Connection(asyncio.Protocol):
 
     def lift_deadline(self) -> None:
         """Let this reply take as long as it wants."""
-        self._stop_timer()
+        self._due = None
 
-    def _stop_timer(self) -> None:
+    def _arm(self, at: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
+        self._timer_at = at
+        self._timer = self._loop.call_at(at, self._look)
 
-    def _expire(self) -> None:
+    def _look(self) -> None:
+        """One timer serves many exchanges: each only moves the time that is due, for making a timer is not cheap."""
+        self._timer = None
+        if self._due is None:
+            return
+        if self._loop.time() < self._due:
+            self._arm(self._due)
+            return
         self._fail(ReplicaFailed("no reply in time", timed_out=True), DeadlineExceeded())
         self.abort()
 
     def _fail(self, before: ReplicaFailed, after: Exception) -> None:
         """Tell whoever waits: `before` when no reply began, `after` when it broke off."""
-        self._stop_timer()
+        self._due = None
         waiter, reply = self._waiter, self._reply
         if waiter is not None and not waiter.done():
             waiter.set_exception(before)
@@ -253,10 +265,13 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone: a body that only ends with its connection is complete, any other exchange has failed."""
         if self._until_close and exc is None and self._reply is not None and not self._reply.complete:
-            self._stop_timer()
+            self._due = None
             self._reply.finish()
         untouched = isinstance(exc, ConnectionError) or self._was_reset()
         self._fail(ReplicaFailed(f"connection lost: {exc!r}", untouched=untouched), UpstreamFailed())
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         if self._socket is not None:
             self._socket.detach()
             self._socket = None
@@ -308,7 +323,7 @@ class Connection(asyncio.Protocol):
             self._conclude()
 
     def _conclude(self) -> None:
-        self._stop_timer()
+        self._due = None
         if self._reusable and not self._sending and not self._transport.is_closing():
             self.resume_reading()
             self._waiter = None

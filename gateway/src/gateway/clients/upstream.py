@@ -83,18 +83,19 @@ class Replica:
     idle: list[Connection] = field(default_factory=list)
     open: set[Connection] = field(default_factory=set)
 
-    async def connection(self, *, new: bool) -> Connection:
-        """A free connection, the one used last first, or a new one; raises ReplicaFailed."""
+    def free_connection(self) -> Connection | None:
+        """A connection that is free and sound, the one used last first."""
         while self.idle:
             connection = self.idle.pop()
-            if not new and connection.is_fresh():
+            if connection.is_fresh():
                 return connection
             connection.close()
+        return None
+
+    async def new_connection(self) -> Connection:
+        """A connection that nobody used before; raises ReplicaFailed, or Overloaded when there are too many."""
         if len(self.open) >= MAX_CONNECTIONS:
             raise Overloaded
-        return await self._connect()
-
-    async def _connect(self) -> Connection:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT):
@@ -171,7 +172,7 @@ class PooledUpstream:
 
     async def probe(self, replica: Replica, request: Request) -> Reply:
         """Ask one replica; for health. Raises ReplicaFailed or Overloaded."""
-        connection = await replica.connection(new=False)
+        connection = replica.free_connection() or await replica.new_connection()
         connection.begin(_wire(replica, request), request.deadline)
         return await connection.reply()
 
@@ -202,7 +203,7 @@ class PooledUpstream:
         limit = min(left, FIRST_ATTEMPT) if may_repeat else left
         began = False
         try:
-            connection = await replica.connection(new=again)
+            connection = (None if again else replica.free_connection()) or await replica.new_connection()
             if isinstance(request.body, bytes):
                 connection.begin(_wire(replica, request), limit)
             else:

@@ -330,35 +330,44 @@ def _check_body(incoming: Incoming, route: Route) -> bytes | None:
     return framing
 
 
-async def _pieces(receive: Receive, limit: int) -> AsyncIterator[bytes]:
+async def _piece(receive: Receive) -> tuple[bytes, bool]:
+    message: Message = await receive()
+    if message["type"] == "http.disconnect":
+        raise ClientGone
+    return message["body"], message["more_body"]
+
+
+async def _read_body(receive: Receive, limit: int) -> bytes:
+    body, more = await _piece(receive)
+    if more:
+        pieces = [body]
+        size = len(body)
+        while more and size <= limit:
+            body, more = await _piece(receive)
+            size += len(body)
+            pieces.append(body)
+        body = b"".join(pieces)
+    if len(body) > limit:
+        raise BodyTooLarge
+    return body
+
+
+async def _chunks(receive: Receive, limit: int) -> AsyncIterator[bytes]:
     size = 0
     more = True
     while more:
-        message: Message = await receive()
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        piece: bytes = message["body"]
+        piece, more = await _piece(receive)
         size += len(piece)
         if size > limit:
             raise BodyTooLarge
-        more = message["more_body"]
-        yield piece
+        if piece:
+            yield b"%x\r\n%b\r\n" % (len(piece), piece)
+    yield b"0\r\n\r\n"
 
 
 async def _until_gone(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _read_body(receive: Receive, limit: int) -> bytes:
-    return b"".join([piece async for piece in _pieces(receive, limit)])
-
-
-async def _chunks(receive: Receive, limit: int) -> AsyncIterator[bytes]:
-    async for piece in _pieces(receive, limit):
-        if piece:
-            yield b"%x\r\n%b\r\n" % (len(piece), piece)
-    yield b"0\r\n\r\n"
 
 
 def _public_caching(reply: Reply) -> Header | None:
