@@ -203,9 +203,9 @@ class Bm25Ranker:
         covered, in_wordings = self._coverage(asked)
         touched = self._touched(asked)
         parts = {
-            number: ANSWER * answers.get(number, 0.0)
-            + COVERED * share
+            number: COVERED * share
             + COVERED_BY_WORDINGS * in_wordings.get(number, 0.0)
+            + ANSWER * answers.get(number, 0.0)
             for number, share in covered.items()
             if accepts is None or accepts(self.articles[number])
         }

@@ -19,7 +19,7 @@ from knowledge_service.domain.articles import PublishedArticle
 from knowledge_service.domain.publications import Publication, digest_of, pack, unpack
 from knowledge_service.domain.ranking import Ranker, RankerFactory
 from shared import deadlines
-from shared.errors import CapabilityUnavailable
+from shared.errors import CapabilityUnavailable, ServiceError
 
 log = structlog.get_logger()
 
@@ -28,6 +28,8 @@ STARTER = "00000000-0000-7000-8000-000000000000"
 
 FRESH = timedelta(seconds=1)
 """How long the current epoch is believed before it is asked for again: publishes are seen within 2 s without Redis."""
+BUILDS = 2
+"""Rankers built at the same time."""
 KNOWN = 20_000
 """Organizations whose current epoch is remembered."""
 
@@ -151,6 +153,7 @@ class Editions:
         self._clock = clock
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._loads: dict[UUID, asyncio.Task[Ranker]] = {}
+        self._builds = asyncio.Semaphore(BUILDS)
         self._nothing = make_ranker(())
 
     async def current(self, organization_id: str) -> Edition:
@@ -183,13 +186,16 @@ class Editions:
             known.publication, known.checked_at = publication, self._clock()
         return Edition(publication.epoch, ranker.scorer, publication.published_at, ranker)
 
-    def heard(self, organization_id: str, epoch: int) -> bool:
-        """Somebody announced an epoch: ask again at the next question. Whether that is news here."""
+    async def heard(self, organization_id: str, epoch: int) -> None:
+        """Somebody announced an epoch: where the organization is known here, get ready before the next question."""
         known = self._known.get(organization_id)
         if known is None or (known.publication is not None and known.publication.epoch >= epoch):
-            return False
+            return
         known.checked_at = float("-inf")
-        return True
+        try:
+            await self.published_versions(organization_id)
+        except ServiceError as error:
+            log.warning("edition_not_prepared", organization_id=organization_id, error=repr(error))
 
     async def load_starter(self) -> None:
         """Build the starter edition before the first question."""
@@ -270,7 +276,8 @@ class Editions:
         return await self._publications.packed(publication)
 
     async def _built(self, publication: Publication, packed: bytes) -> Ranker:
-        ranker = await asyncio.to_thread(self._build, publication, packed)
+        async with self._builds:
+            ranker = await asyncio.to_thread(self._build, publication, packed)
         self._shelf.put(publication.publication_id, ranker)
         return ranker
 

@@ -1,13 +1,12 @@
 """New epochs over redis-data: told at once, remembered under a key, told again later if Redis was away."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
 from shared.errors import CapabilityUnavailable
 from shared.redis import RedisStore
@@ -18,7 +17,7 @@ CHANNEL = "knowledge:epochs"
 PENDING = 10_000
 """Announcements remembered while Redis is away."""
 
-Heard = Callable[[str, int], object]
+Heard = Callable[[str, int], Awaitable[None]]
 
 
 class RedisAnnouncements:
@@ -79,7 +78,7 @@ class RedisAnnouncements:
         while True:
             try:
                 await self._listen(heard)
-            except (RedisError, OSError) as error:
+            except Exception as error:  # noqa: BLE001 - the outermost loop: without it this replica would turn deaf
                 log.warning("announcements_unheard", error=repr(error))
             await asyncio.sleep(1)
 
@@ -90,17 +89,19 @@ class RedisAnnouncements:
                 await subscription.subscribe(CHANNEL)
                 async for message in subscription.listen():
                     if message["type"] == "message":
-                        _note(message["data"], heard)
+                        await _pass_on(message["data"], heard)
         finally:
             await client.aclose()
 
 
-def _note(payload: bytes, heard: Heard) -> None:
+async def _pass_on(payload: bytes, heard: Heard) -> None:
     try:
         told = orjson.loads(payload)
-        heard(str(told["organization_id"]), int(told["epoch"]))
+        organization_id, epoch = str(told["organization_id"]), int(told["epoch"])
     except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
         log.warning("announcement_unreadable", error=repr(error))
+        return
+    await heard(organization_id, epoch)
 
 
 def key_of(organization_id: str) -> str:
