@@ -1,13 +1,15 @@
-"""For tests: the neighbours of task-worker as one small real server over the same contracts."""
+"""For tests: the store in memory, and the neighbours as one small real server over the same contracts."""
 
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Any
+from uuid import UUID
 
 import uvicorn
 from fastapi import FastAPI, Query, Request, Response
@@ -17,10 +19,32 @@ from shared.contracts.auth import Reservation, ReservationRequest, ReservationSe
 from shared.contracts.chat import Exchange, ExchangePage
 from shared.contracts.knowledge import Retrieved, RetrievedArticle, RetrievedQuery, RetrieveRequest
 from shared.contracts.notifications import NotificationAccepted, NotificationEvent
-from shared.errors import CapabilityUnavailable, Conflict, NotFound, QuotaExceeded
-from shared.identity import HEADER, IdentityVerifier
+from shared.errors import (
+    CapabilityUnavailable,
+    Conflict,
+    IdempotencyConflict,
+    IdempotencyMismatch,
+    NotFound,
+    QuotaExceeded,
+)
+from shared.identity import HEADER, IdentityVerifier, Principal
 from shared.ids import new_id
 from shared.testing import KEY
+from task_worker.domain.report import Report
+from task_worker.domain.task import (
+    TERMINAL,
+    Attempt,
+    AttemptSuperseded,
+    Event,
+    Failure,
+    Key,
+    NewTask,
+    Settlement,
+    Settling,
+    Status,
+    SubmissionOverran,
+    Task,
+)
 
 PAGE = 1_000
 OWNERS = {
@@ -29,6 +53,182 @@ OWNERS = {
     "/internal/knowledge": "knowledge-service",
     "/internal/notifications": "notification-service",
 }
+
+
+class InMemoryStore:
+    """Tasks, attempts, outbox and settlements in memory: keeps the promises of the stores in PostgreSQL."""
+
+    def __init__(self) -> None:
+        self.tasks: dict[UUID, Task] = {}
+        self.attempts: dict[UUID, list[tuple[int, str | None]]] = {}
+        self.events: dict[str, Event] = {}
+        self.settlements: dict[UUID, Settling | None] = {}
+        self._owners: dict[UUID, NewTask] = {}
+        self._failures: Counter[UUID] = Counter()
+        self._keys: dict[tuple[str, str, str, str], tuple[bytes, UUID, bool]] = {}
+
+    async def claim(self, new: NewTask, key: Key | None) -> UUID | None:
+        """See `task_worker.domain.submission.Tasks`."""
+        if key is not None:
+            place = (new.organization_id, new.user_id, key.route, key.text)
+            kept = self._keys.setdefault(place, (key.fingerprint, new.id, False))
+            if kept[0] != key.fingerprint:
+                raise IdempotencyMismatch
+            if kept[1] != new.id:
+                if not kept[2]:
+                    raise IdempotencyConflict(retry_after=1)
+                return kept[1]
+        self.settlements[new.id] = Settling(new.organization_id, new.id, "refund", 0)
+        return None
+
+    async def admit(self, new: NewTask, key: Key | None) -> Task:
+        """See `task_worker.domain.submission.Tasks`."""
+        if new.id not in self.settlements:
+            raise SubmissionOverran
+        self.settlements[new.id] = None
+        if key is not None:
+            self._keys[new.organization_id, new.user_id, key.route, key.text] = (key.fingerprint, new.id, True)
+        self._owners[new.id] = new
+        task = Task(new.id, new.kind, new.description, "queued", 0, "waiting for a worker", new.created_at)
+        self.tasks[new.id] = task
+        return task
+
+    async def withdraw(self, new: NewTask, key: Key | None, *, maybe_reserved: bool) -> None:
+        """See `task_worker.domain.submission.Tasks`."""
+        if not maybe_reserved:
+            self.settlements.pop(new.id)
+        if key is not None:
+            self._keys.pop((new.organization_id, new.user_id, key.route, key.text))
+
+    async def find(self, principal: Principal, task_id: UUID) -> Task | None:
+        """See `task_worker.domain.submission.Tasks`."""
+        return self.tasks[task_id] if self._is_of(principal, task_id) else None
+
+    async def page(self, principal: Principal, before: UUID | None, limit: int) -> Sequence[Task]:
+        """See `task_worker.domain.submission.Tasks`."""
+        own = sorted((id_ for id_ in self.tasks if self._is_of(principal, id_)), reverse=True)
+        return [self.tasks[id_] for id_ in own if before is None or id_ < before][:limit]
+
+    async def cancel(self, principal: Principal, task_id: UUID) -> bool:
+        """See `task_worker.domain.submission.Tasks`."""
+        if not self._is_of(principal, task_id) or self.tasks[task_id].status in TERMINAL:
+            return False
+        self._change(task_id, status="cancelled", step="cancelled", finished_at=datetime.now(UTC))
+        self._end_attempt(task_id, "cancelled")
+        self.settlements[task_id] = Settling(principal.organization_id, task_id, "refund", 0)
+        return True
+
+    async def begin(self, organization_id: str, task_id: UUID, worker: str) -> Attempt | None:  # noqa: ARG002 - the twin names no workers
+        """See `task_worker.domain.execution.Work`."""
+        new = self._owners.get(task_id)
+        if new is None or new.organization_id != organization_id or self.tasks[task_id].status in TERMINAL:
+            return None
+        self._end_attempt(task_id, "lost")
+        made = self.attempts.setdefault(task_id, [])
+        made.append((len(made) + 1, None))
+        self._change(task_id, status="running", step="starting")
+        return Attempt(
+            organization_id,
+            new.user_id,
+            task_id,
+            number=len(made),
+            kind=new.kind,
+            description=new.description,
+            created_at=new.created_at,
+            failures=self._failures[task_id],
+            lost=sum(1 for _, outcome in made if outcome == "lost"),
+            upload_name=new.upload.name if new.upload else None,
+        )
+
+    async def note_progress(self, attempt: Attempt, percent: int, step: str) -> None:
+        """See `task_worker.domain.execution.Work`."""
+        self._fence(attempt)
+        self._change(attempt.task_id, percent=percent, step=step)
+
+    async def succeed(self, attempt: Attempt, report: Report, event: Event) -> None:
+        """See `task_worker.domain.execution.Work`."""
+        self._fence(attempt)
+        self._finish(attempt, "succeeded", "commit", event, percent=100, result=report.as_json())
+
+    async def fail(self, attempt: Attempt, failure: Failure, event: Event) -> None:
+        """See `task_worker.domain.execution.Work`."""
+        self._fence(attempt)
+        self._finish(attempt, "failed", "refund", event, error=failure)
+
+    async def postpone(self, attempt: Attempt, failure: Failure, *, counts: bool) -> None:
+        """See `task_worker.domain.execution.Work`."""
+        self._fence(attempt)
+        self._failures[attempt.task_id] += int(counts)
+        self._end_attempt(attempt.task_id, "failed" if counts else "postponed")
+        self._change(attempt.task_id, status="queued", percent=0, step=f"waiting to try again: {failure.code}")
+
+    async def hand_back(self, attempt: Attempt) -> None:
+        """See `task_worker.domain.execution.Work`."""
+        with suppress(AttemptSuperseded):
+            self._fence(attempt)
+            self._end_attempt(attempt.task_id, "handed_back")
+            self._change(attempt.task_id, status="queued", percent=0, step="waiting for another worker")
+
+    async def upload_of(self, attempt: Attempt) -> AsyncIterator[bytes]:
+        """The uploaded file in one piece."""
+        upload = self._owners[attempt.task_id].upload
+        if upload is not None:
+            yield upload.content
+
+    async def claim_events(self, limit: int, lease: timedelta) -> Sequence[Event]:  # noqa: ARG002 - nobody else claims
+        """See `task_worker.domain.delivery.Outbox`."""
+        return list(self.events.values())[:limit]
+
+    async def mark_delivered(self, event: Event) -> None:
+        """See `task_worker.domain.delivery.Outbox`."""
+        self.events.pop(event.event_id, None)
+
+    async def delay_event(self, event: Event, wait: timedelta) -> None:
+        """See `task_worker.domain.delivery.Outbox`; here it is due again at once."""
+
+    async def claim_settlements(self, limit: int, lease: timedelta) -> Sequence[Settling]:  # noqa: ARG002 - as above
+        """See `task_worker.domain.delivery.Settlements`."""
+        return [settling for settling in self.settlements.values() if settling is not None][:limit]
+
+    async def mark_settled(self, settling: Settling) -> None:
+        """See `task_worker.domain.delivery.Settlements`."""
+        self.settlements.pop(settling.task_id, None)
+
+    async def delay_settlement(self, settling: Settling, wait: timedelta) -> None:
+        """See `task_worker.domain.delivery.Settlements`; here it is due again at once."""
+
+    def _is_of(self, principal: Principal, task_id: UUID) -> bool:
+        new = self._owners.get(task_id)
+        return new is not None and (new.organization_id, new.user_id) == (
+            principal.organization_id,
+            principal.user_id,
+        )
+
+    def _fence(self, attempt: Attempt) -> None:
+        latest = len(self.attempts[attempt.task_id])
+        if attempt.number != latest or self.tasks[attempt.task_id].status != "running":
+            raise AttemptSuperseded
+
+    def _change(self, task_id: UUID, **changes: Any) -> None:  # noqa: ANN401 - fields of a task
+        self.tasks[task_id] = replace(self.tasks[task_id], **changes)
+
+    def _end_attempt(self, task_id: UUID, outcome: str) -> None:
+        made = self.attempts.get(task_id, [])
+        if made and made[-1][1] is None:
+            made[-1] = (made[-1][0], outcome)
+
+    def _finish(
+        self,
+        attempt: Attempt,
+        status: Status,
+        outcome: Settlement,
+        event: Event,
+        **changes: Any,  # noqa: ANN401 - fields of a task
+    ) -> None:
+        self._end_attempt(attempt.task_id, status)
+        self._change(attempt.task_id, status=status, step=status, finished_at=datetime.now(UTC), **changes)
+        self.settlements[attempt.task_id] = Settling(attempt.organization_id, attempt.task_id, outcome, 0)
+        self.events.setdefault(event.event_id, event)
 
 
 class Neighbours:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +31,9 @@ def _running() -> Iterator[tuple[Neighbours, str]]:
 @pytest.fixture
 def neighbours(_running: tuple[Neighbours, str]) -> Iterator[Neighbours]:
     twins = _running[0]
-    twins.limit, twins.away = 1_000_000, set()
+    twins.limit, twins.away, twins.delay = 1_000_000, set(), timedelta(0)
     yield twins
-    twins.away = set()
+    twins.away, twins.delay = set(), timedelta(0)
 
 
 @pytest.fixture(scope="module")

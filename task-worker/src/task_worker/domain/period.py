@@ -250,6 +250,7 @@ PATTERNS: tuple[tuple[re.Pattern[str], _Build, bool], ...] = tuple(
         (rf"{_ORDINAL}\s+quarter", _quarter, True),
         (r"q(?P<q>[1-4])", _quarter, True),
         (r"h(?P<h>[12])", _half, True),
+        (rf"{_MONTH}(?=\s*(?:to|until|till|through|-)\s*(?:{'|'.join(name[:3] for name in MONTHS)}))", _month, True),
         (rf"(?:in|during|for|of|from|since|until|to|between|and|through|last)\s+{_MONTH}", _month, True),
         (rf"{_YEAR}", _year, False),
     )

@@ -81,7 +81,7 @@ class Report:
 
 
 def _finding(finding: Finding) -> list[str]:
-    lines = [f"### {escape(finding.title)}: {shown(finding.value)}"]
+    lines = [f"### {escape(finding.title)}: {escape(shown(finding.value))}"]
     if finding.detail:
         lines += ["", escape(finding.detail)]
     if finding.table is not None and finding.table.rows:
@@ -105,12 +105,12 @@ def shown(value: Value) -> str:
         return "none"
     if isinstance(value, float):
         return f"{value:,.3f}".rstrip("0").rstrip(".") if value % 1 else f"{value:,.0f}"
-    return f"{value:,}" if isinstance(value, int) else escape(value)
+    return f"{value:,}" if isinstance(value, int) else value
 
 
 def cell(value: Value) -> str:
     """A value inside a table: one line, no column separator."""
-    return shown(value).replace("|", "\\|")
+    return escape(shown(value)).replace("|", "\\|")
 
 
 def escape(text: str) -> str:
@@ -127,7 +127,7 @@ def share(part: float, whole: float) -> float:
 def change(now: float, before: float) -> str:
     """How a figure moved against the period before, in words."""
     if not before:
-        return "no comparison: there was nothing in the period before" if now else "nothing in either period"
+        return "there was nothing to compare with" if now else "nothing then and before"
     moved = 100 * (now - before) / before
     word = "up" if moved > 0 else "down" if moved < 0 else "unchanged"
     return "unchanged" if word == "unchanged" else f"{word} {abs(moved):.1f} % from {shown(before)}"

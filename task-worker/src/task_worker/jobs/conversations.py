@@ -119,7 +119,8 @@ class ConversationAnalysis:
     async def _newest(self, organization_id: str) -> datetime | None:
         """When the organization was last asked anything."""
         async for page in self._conversations.pages(organization_id, None, None):
-            return page[0].created_at if page else None
+            if page:
+                return max(exchange.created_at for exchange in page)
         return None
 
     async def _count(self, attempt: Attempt, period: Period, before: Period, now: _Read, earlier: _Read) -> Report:

@@ -14,6 +14,7 @@ from task_worker.domain.report import Finding, Table, Value
 MIB = 1024 * 1024
 KEPT_ROWS = 200
 """Rows of a table that are kept in a result."""
+SEAL = ("SET TimeZone = 'UTC'", "SET enable_external_access = false", "SET lock_configuration = true")
 
 
 @contextmanager
@@ -23,14 +24,16 @@ def database(memory: int, reads: Path | None = None) -> Iterator[duckdb.DuckDBPy
         "memory_limit": f"{memory}MiB",
         "threads": 1,
         "temp_directory": "",
-        "enable_external_access": False,
-        "allowed_paths": [] if reads is None else [str(reads)],
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
     }
     connection = duckdb.connect(":memory:", config=config)
     try:
-        connection.execute("SET TimeZone = 'UTC'")
+        if reads is not None:
+            path = str(reads).replace("'", "''")
+            connection.execute(f"SET allowed_paths = ['{path}']")
+        for statement in SEAL:
+            connection.execute(statement)
         yield connection
     finally:
         connection.close()

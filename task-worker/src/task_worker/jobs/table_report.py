@@ -25,7 +25,6 @@ AMOUNT = re.compile(r"amount|total|revenue|sales|turnover|value|price|quantity|q
 LOAD = """
 CREATE TABLE data AS SELECT * FROM read_csv($1, header = true, sample_size = -1, ignore_errors = true,
     store_rejects = true, max_line_size = 1000000, null_padding = true)"""
-SEAL = ("SET enable_external_access = false", "SET lock_configuration = true")
 ROWS = "SELECT count(*) AS rows FROM data"
 SUMMARIZE = """
 SELECT column_name AS "column", column_type AS type, null_percentage AS empty_percent, approx_unique AS about_distinct,
@@ -34,6 +33,15 @@ FROM (SUMMARIZE data)"""
 DUPLICATES = "SELECT count(*) - (SELECT count(*) FROM (SELECT DISTINCT * FROM data)) AS duplicates FROM data"
 REJECTED = "SELECT count(DISTINCT line) AS rows FROM reject_errors"
 CATEGORY_LIMIT = 200
+MOSTLY = 0.9
+"""Share of the filled cells of a column that have to be of a type before the rest counts as mistakes."""
+DECIMAL_COMMA = """
+CASE WHEN regexp_full_match({column}, '-?[0-9]+(,[0-9]+)?') THEN try_cast(replace({column}, ',', '.') AS DOUBLE) END"""
+CONVERSIONS = (
+    ("TIMESTAMP", "try_strptime({column}, ['%Y-%m-%d', '%d.%m.%Y', '%m/%d/%Y', '%Y-%m-%d %H:%M:%S'])"),
+    ("DOUBLE", "try_cast({column} AS DOUBLE)"),
+    ("DOUBLE", DECIMAL_COMMA),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,12 +87,13 @@ class _Shape:
 
 @dataclass(frozen=True, slots=True)
 class _Span:
-    """Two stretches of time to compare, as SQL conditions."""
+    """Two stretches of time to compare, as SQL conditions and in words; `is_named` when the description named it."""
 
     now: str
     before: str
     label: str
     before_label: str
+    is_named: bool = False
 
 
 def quoted(name: str) -> str:
@@ -98,15 +107,17 @@ def table_report(order: Order, path: Path, memory: int) -> Report:
         frame = Frame(connection)
         rows = int(frame.number(ROWS))
         columns = _columns(frame)
-        if rows == 0 or len(columns) > MAX_COLUMNS or not columns:
+        mended = _mend(connection, frame, columns)
+        columns = _columns(frame) if mended else columns
+        if len(columns) > MAX_COLUMNS or not frame.number(_filled(columns)):
             return unreadable(order, f"{rows} rows and {len(columns)} columns")
         shape = _shape(columns, order.description)
         span, note = _span(frame, shape.date, order)
         sections = (
             Section("What was looked at", text=_looked_at(order, rows, columns, shape, note)),
-            Section("Schema and quality", tuple(_quality(frame, rows, columns))),
+            Section("Schema and quality", tuple(_quality(frame, rows, columns, mended))),
             Section("Distributions", tuple(_distributions(frame, shape))),
-            Section("Trend", tuple(_trend(frame, shape, span, order))),
+            Section("Trend", tuple(_trend(frame, shape, span))),
             Section("Movers", tuple(_movers(frame, shape, span))),
         )
     kept = tuple(section for section in sections if section.findings or section.text)
@@ -115,11 +126,9 @@ def table_report(order: Order, path: Path, memory: int) -> Report:
 
 @contextmanager
 def _loaded(path: Path, memory: int) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The file as table `data`; afterwards the database can reach nothing outside itself."""
+    """The file as table `data`."""
     with database(memory, reads=path) as connection:
         connection.execute(LOAD, [str(path)])
-        for statement in SEAL:
-            connection.execute(statement)
         yield connection
 
 
@@ -145,7 +154,7 @@ def _shape(columns: Sequence[_Column], description: str) -> _Shape:
         names=tuple(
             sorted(
                 (c for c in columns if c.type in ("VARCHAR", "BOOLEAN") and 2 <= c.distinct <= CATEGORY_LIMIT),  # noqa: PLR2004 - one value tells nothing
-                key=lambda c: (-named(c), c.distinct),
+                key=lambda c: (-named(c), c.type == "BOOLEAN", c.distinct),
             )
         ),
     )
@@ -159,7 +168,11 @@ def _span(frame: Frame, date: _Column | None, order: Order) -> tuple[_Span | Non
     covers = f"the file covers {str(first)[:10]} to {str(last)[:10]} by `{escape(date.name)}`"
     if order.period.phrase is not None:
         named = _Span(
-            _between(date, order.period), _between(date, order.before), order.period.label, order.before.label
+            _between(date, order.period),
+            _between(date, order.before),
+            f"in {order.period.label}",
+            f"in {order.before.label}",
+            is_named=True,
         )
         if frame.number(f"SELECT count(*) FROM data WHERE {named.now}"):
             return named, covers
@@ -194,7 +207,30 @@ def _looked_at(order: Order, rows: int, columns: Sequence[_Column], shape: _Shap
     )
 
 
-def _quality(frame: Frame, rows: int, columns: Sequence[_Column]) -> Iterator[Finding]:
+def _mend(connection: duckdb.DuckDBPyConnection, frame: Frame, columns: Sequence[_Column]) -> list[Finding]:
+    """Give columns of text that are numbers or dates but for a few cells their type; what did not fit, by column."""
+    found = []
+    for column in columns[:MAX_COLUMNS]:
+        if column.type != "VARCHAR":
+            continue
+        for kind, converted in ((name, text.format(column=column.sql)) for name, text in CONVERSIONS):
+            query = f"SELECT count({column.sql}), count({converted}) FROM data"
+            filled, fitting = (int(float(value or 0)) for value in frame.rows(query)[0])
+            if filled and fitting >= MOSTLY * filled:
+                query = f"SELECT count({column.sql}) - count({converted}) AS cells FROM data"
+                detail = f"It was read as {kind.lower()}; these cells count as empty."
+                title = f"Cells of {column.name} that do not fit"
+                found.append(Finding(title, filled - fitting, query, detail))
+                connection.execute(f"ALTER TABLE data ALTER {column.sql} TYPE {kind} USING {converted}")
+                break
+    return found
+
+
+def _filled(columns: Sequence[_Column]) -> str:
+    return "SELECT " + " + ".join(f"count({column.sql})" for column in columns) + " AS filled_cells FROM data"
+
+
+def _quality(frame: Frame, rows: int, columns: Sequence[_Column], mended: Sequence[Finding]) -> Iterator[Finding]:
     yield Finding("Rows", rows, ROWS)
     yield frame.tabled("Columns", len(columns), SUMMARIZE)
     duplicates = int(frame.number(DUPLICATES))
@@ -204,13 +240,14 @@ def _quality(frame: Frame, rows: int, columns: Sequence[_Column]) -> Iterator[Fi
     )
     cells = int(frame.number(empty))
     yield Finding("Empty cells", cells, empty, f"{share(cells, rows * len(columns))} % of all cells.")
+    yield from mended
     rejected = int(frame.number(REJECTED))
     if rejected:
         yield Finding("Lines that could not be read", rejected, REJECTED, "They do not fit the columns of the others.")
 
 
 def _distributions(frame: Frame, shape: _Shape) -> Iterator[Finding]:
-    for column in shape.numbers[:SHOWN_COLUMNS]:
+    for column in [number for number in shape.numbers if not IDENTIFIER.search(number.name)][:SHOWN_COLUMNS]:
         query = (
             f"SELECT min({column.sql}) AS smallest, quantile_cont({column.sql}, 0.25) AS lower_quarter,\n"
             f"       median({column.sql}) AS median, quantile_cont({column.sql}, 0.75) AS upper_quarter,\n"
@@ -229,20 +266,22 @@ def _distributions(frame: Frame, shape: _Shape) -> Iterator[Finding]:
         yield Finding(f"Most frequent {column.name}", table.rows[0][0], query, f"In {table.rows[0][1]:,} rows.", table)
 
 
-def _trend(frame: Frame, shape: _Shape, span: _Span | None, order: Order) -> Iterator[Finding]:
+def _trend(frame: Frame, shape: _Shape, span: _Span | None) -> Iterator[Finding]:
     date = shape.date
     if date is None or span is None:
         return
     amount, name = _amount(shape)
-    where = f"WHERE {span.now}" if span.label == order.period.label else f"WHERE {date.sql} IS NOT NULL"
+    where = f"WHERE {span.now}" if span.is_named else f"WHERE {date.sql} IS NOT NULL"
     first, last, days = frame.rows(
         f"SELECT min({date.sql})::DATE, max({date.sql})::DATE, max({date.sql})::DATE - min({date.sql})::DATE "
         f"FROM data {where}"
     )[0]
     grain, pattern = _grain(int(float(days or 0)))
+    rows = ", count(*) AS rows" if shape.measure else ""
     query = (
-        f"SELECT strftime(date_trunc('{grain}', {date.sql}), '{pattern}') AS {grain}, {amount} AS {quoted(name)},\n"
-        f"       count(*) AS rows\nFROM data {where} GROUP BY {grain} ORDER BY {grain}"
+        f"SELECT strftime(date_trunc('{grain}', {date.sql}), '{pattern}') AS {grain},\n"
+        f"       {amount} AS {quoted(name)}{rows}\n"
+        f"FROM data {where} GROUP BY {grain} ORDER BY {grain}"
     )
     table = frame.table(query)
     best = max(table.rows, key=lambda row: float(row[1] or 0))
@@ -250,7 +289,7 @@ def _trend(frame: Frame, shape: _Shape, span: _Span | None, order: Order) -> Ite
     both = f"SELECT {_filtered(amount, span.now)} AS now, {_filtered(amount, span.before)} AS before FROM data"
     now, before = (float(value or 0) for value in frame.rows(both)[0])
     moved = round(100 * (now - before) / before, 1) if before else None
-    detail = f"{name} {span.label}: {_said(now)}; {change(now, before)} ({span.before_label})."
+    detail = f"{name} {span.label}: {_said(now)}; {change(now, before)} {span.before_label}."
     yield Finding(f"Change of {name} in percent", moved, both, detail, frame.table(both))
 
 
@@ -267,7 +306,7 @@ def _movers(frame: Frame, shape: _Shape, span: _Span | None) -> Iterator[Finding
         table = frame.table(query)
         if table.rows:
             top = table.rows[0]
-            detail = f"{name} {_said(top[1])} {span.label}, {_said(top[2])} {span.before_label}."
+            detail = f"{name} {_said(top[1])} {span.label} against {_said(top[2])} {span.before_label}."
             yield Finding(f"Top mover by {column.name}", top[0], query, detail, table)
 
 
@@ -291,12 +330,9 @@ def _said(value: Any) -> str:  # noqa: ANN401 - a value of a table
 
 
 def _summary(order: Order, rows: int, columns: Sequence[_Column], sections: Sequence[Section]) -> str:
-    told = [
-        finding.detail
-        for section in sections
-        for finding in section.findings
-        if finding.title.startswith(("Change of", "Top mover"))
-    ]
+    findings = [finding for section in sections for finding in section.findings]
+    told = [finding.detail for finding in findings if finding.title.startswith("Change of")]
+    told += [f"{f.title}: {_said(f.value)}, {f.detail}" for f in findings if f.title.startswith("Top mover")]
     return " ".join([f"{order.name}: {rows:,} rows, {len(columns)} columns.", *told[:2]])
 
 

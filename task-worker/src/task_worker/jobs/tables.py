@@ -99,6 +99,7 @@ async def _send(child: asyncio.subprocess.Process, order: bytes, upload: AsyncIt
         async for piece in upload:
             child.stdin.write(piece)
             await child.stdin.drain()
+        child.stdin.close()
     except (BrokenPipeError, ConnectionResetError):
         return
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared.contracts import PublicRequest
 from task_worker.domain.task import Kind, Status, Task
@@ -83,7 +83,7 @@ class TaskOut(_Out):
     status: Status
     description: str
     progress: ProgressOut
-    result: dict[str, JsonValue] | None = Field(None, json_schema_extra={"$ref": "#/components/schemas/ResultOut"})
+    result: ResultOut | None
     error: ErrorOut | None
     created_at: datetime
     started_at: datetime | None
