@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import httpx2
 import structlog
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
@@ -46,18 +47,30 @@ from shared.service import create_app
 
 log = structlog.get_logger()
 
+Transports = Mapping[str, httpx2.AsyncBaseTransport]
+
 
 class Engines:
-    """The databases and neighbours of this process."""
+    """The databases and neighbours of this process; `transports` replace the network to neighbours, for tests."""
 
-    def __init__(self, settings: ChatSettings) -> None:
+    def __init__(self, settings: ChatSettings, transports: Transports) -> None:
         signer = IdentitySigner(settings.identity_key, settings.service)
         self.cql = Cql(settings, capability="conversations")
         self.cache = RedisStore(settings.cache_url, capability="cache")
         self.data = RedisStore(settings.data_url, capability="conversations")
-        self.auth = ServiceClient("auth-service", settings.auth_service_url, signer, capability="accounts")
+        self.auth = ServiceClient(
+            "auth-service",
+            settings.auth_service_url,
+            signer,
+            capability="accounts",
+            transport=transports.get("auth-service"),
+        )
         self.knowledge = ServiceClient(
-            "knowledge-service", settings.knowledge_service_url, signer, capability="knowledge"
+            "knowledge-service",
+            settings.knowledge_service_url,
+            signer,
+            capability="knowledge",
+            transport=transports.get("knowledge-service"),
         )
 
     def databases(self) -> Mapping[str, EngineStatus]:
@@ -75,9 +88,9 @@ class Engines:
             yield
 
 
-def make_app(settings: ChatSettings) -> FastAPI:
+def make_app(settings: ChatSettings, transports: Transports | None = None) -> FastAPI:
     """The application."""
-    engines = Engines(settings)
+    engines = Engines(settings, transports or {})
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -167,9 +180,12 @@ async def _background(work: list[Coroutine[Any, Any, None]]) -> AsyncIterator[No
     try:
         yield
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        pending = set(tasks)
+        while pending:
+            # More than once: a timeout that fires at the same moment swallows a cancellation.
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.5)
 
 
 async def _for_ever(work: Coroutine[Any, Any, None]) -> None:

@@ -1,0 +1,593 @@
+"""In-memory twins that keep the promises of the real stores and neighbours, and a service whose engines can fail."""
+
+import asyncio
+import time
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import UUID
+
+import httpx2
+from fastapi import FastAPI
+
+from chat_service.app import make_app
+from chat_service.domain import message_ids, quota
+from chat_service.domain.analytics import Counts
+from chat_service.domain.answers import CacheKey, Question, normalise
+from chat_service.domain.conversation import Rated
+from chat_service.domain.epochs import Published
+from chat_service.domain.idempotency import KeyedRequest, Record
+from chat_service.domain.turns import (
+    Answer,
+    Citation,
+    Feedback,
+    HistoryPage,
+    KeptTurn,
+    Owner,
+    Persisted,
+    Session,
+    SessionPage,
+    Turn,
+)
+from chat_service.settings import ChatSettings
+from shared.contracts import auth, knowledge
+from shared.errors import CapabilityUnavailable, NotFound
+from shared.identity import Principal
+from shared.ids import new_id
+from shared.problems import install
+from shared.testing import identity_headers, somebody
+
+LEASE = timedelta(seconds=60)
+SHARE = 16
+SCORER = "twin-1"
+
+
+class InMemoryAccounts:
+    """Leases over an exactly-once ledger: the sum of what is used and leased never passes the limit."""
+
+    def __init__(self, limit: int | None = None, lease: timedelta = LEASE) -> None:
+        self.limit = limit
+        self.is_away = False
+        self.ledger: dict[str, set[str]] = defaultdict(set)
+        self.calls = 0
+        self._lease = lease
+        self._leased: dict[str, dict[str, int]] = defaultdict(dict)
+
+    async def lease(self, organization_id: str, want: int) -> quota.Grant:
+        """Grant a share of what is left, down to single units."""
+        self._must_be_there()
+        self.calls += 1
+        await asyncio.sleep(0)
+        used = len(self.ledger[organization_id])
+        granted = want
+        if self.limit is not None:
+            room = self.limit - used - sum(self._leased[organization_id].values())
+            granted = min(want, room, max(1, room // SHARE))
+        lease_id = str(new_id())
+        if granted:
+            self._leased[organization_id][lease_id] = granted
+        now = datetime.now(UTC)
+        return quota.Grant(lease_id, granted, used, self.limit, now + self._lease, now + timedelta(days=3))
+
+    async def report(self, events: Sequence[quota.UsageEvent], returns: Sequence[quota.LeaseReturn]) -> None:
+        """Record each event once; units that come back may be leased again."""
+        self._must_be_there()
+        await asyncio.sleep(0)
+        for event in events:
+            if event.event_id not in self.ledger[event.organization_id]:
+                self.ledger[event.organization_id].add(event.event_id)
+                self._shrink(event.organization_id, event.lease_id, 1)
+        for back in returns:
+            self._shrink(back.organization_id, back.lease_id, back.unburned)
+
+    def leased(self, organization_id: str) -> int:
+        """Units that are out."""
+        return sum(self._leased[organization_id].values())
+
+    def _shrink(self, organization_id: str, lease_id: str, units: int) -> None:
+        leases = self._leased[organization_id]
+        if lease_id in leases:
+            leases[lease_id] = max(0, leases[lease_id] - units)
+
+    def _must_be_there(self) -> None:
+        if self.is_away:
+            raise CapabilityUnavailable(capability="accounts")
+
+
+class InMemoryUsage:
+    """A usage journal that survives in the test that holds it."""
+
+    def __init__(self) -> None:
+        self.events: list[quota.UsageEvent] = []
+        self._taken = 0
+
+    def append(self, event: quota.UsageEvent) -> None:
+        """Keep it."""
+        self.events.append(event)
+
+    def next_batch(self, limit: int) -> quota.UsageBatch | None:
+        """The oldest events."""
+        self._taken = min(limit, len(self.events))
+        return quota.UsageBatch(self.events[:limit], own=True) if self.events else None
+
+    def settled(self) -> None:
+        """Forget the last batch."""
+        del self.events[: self._taken]
+
+
+class InMemoryKnowledge:
+    """Articles by organization and question; `publish` raises the epoch."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.asked: list[Question] = []
+        self.degraded: tuple[str, ...] = ()
+        self._epochs: Counter[str] = Counter()
+        self._answers: dict[str, dict[str, str]] = defaultdict(dict)
+
+    def publish(self, organization_id: str, question: str, answer: str) -> int:
+        """Make a question answered; the new epoch."""
+        self._answers[organization_id][normalise(question)] = answer
+        self._epochs[organization_id] += 1
+        return self._epochs[organization_id]
+
+    async def published(self, organization_id: str) -> Published:
+        """The epoch that answers now."""
+        self._must_be_there()
+        await asyncio.sleep(0)
+        return Published(self._epochs[organization_id], SCORER)
+
+    async def ask(self, question: Question) -> tuple[Answer, tuple[str, ...]]:
+        """The published answer, else no answer."""
+        self._must_be_there()
+        self.asked.append(question)
+        await asyncio.sleep(0)
+        text = self._answers[question.organization_id].get(normalise(question.text))
+        citation = Citation("article-1", 1, question.text, text) if text is not None else None
+        answer = Answer(
+            outcome="answered" if citation else "no_answer",
+            citation=citation,
+            confidence=0.9 if citation else 0.1,
+            suggestions=(),
+            follow_ups=(),
+            epoch=self._epochs[question.organization_id],
+            scorer=SCORER,
+            as_of=datetime.now(UTC),
+        )
+        return answer, self.degraded
+
+    def _must_be_there(self) -> None:
+        if self.is_away:
+            raise CapabilityUnavailable(capability="knowledge")
+
+
+class InMemoryAnswers:
+    """The shared level of the answer cache."""
+
+    def __init__(self) -> None:
+        self.kept: dict[CacheKey, Answer] = {}
+
+    async def get(self, key: CacheKey) -> Answer | None:
+        """The answer, if it is there."""
+        return self.kept.get(key)
+
+    async def put(self, key: CacheKey, answer: Answer, ttl: timedelta) -> None:  # noqa: ARG002 - as in the real one
+        """Keep it."""
+        self.kept[key] = answer
+
+
+class InMemoryEpochFeed:
+    """Announced epochs."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.epochs: dict[str, int] = {}
+
+    async def announced(self, organization_ids: Sequence[str]) -> Mapping[str, int]:
+        """What was announced of these."""
+        if self.is_away:
+            raise CapabilityUnavailable(capability="conversations")
+        return {key: self.epochs[key] for key in organization_ids if key in self.epochs}
+
+
+class InMemoryTurns:
+    """Conversations in memory."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self._turns: dict[tuple[Owner, str], dict[UUID, KeptTurn]] = defaultdict(dict)
+        self._written: dict[UUID, int] = {}
+        self._sessions: dict[tuple[Owner, str], Session] = {}
+        self._deleted: dict[tuple[Owner, str], int] = {}
+
+    async def append(self, turn: Turn) -> Persisted:
+        """Keep a turn, unless its session was deleted after it was made."""
+        self._must_be_there()
+        key = (turn.owner, turn.session_id)
+        if turn.written_at <= self._deleted.get(key, 0):
+            return "durable"
+        before = self._turns[key].get(turn.message_id)
+        self._turns[key][turn.message_id] = KeptTurn(
+            turn.message_id,
+            turn.question,
+            turn.reply,
+            turn.outcome,
+            turn.confidence,
+            turn.article_id,
+            before.rating if before else None,
+        )
+        self._written[turn.message_id] = turn.written_at
+        self._sessions.setdefault(key, Session(turn.session_id, turn.title, turn.message_id))
+        return "durable"
+
+    async def history(self, owner: Owner, session_id: str, limit: int, before: UUID | None) -> HistoryPage | None:
+        """Messages, newest first."""
+        self._must_be_there()
+        turns = self._turns.get((owner, session_id))
+        if not turns:
+            return None
+        newest = [turns[key] for key in sorted(turns, reverse=True)]
+        messages = [m for turn in newest for m in turn.messages() if before is None or m.id < before]
+        return HistoryPage(messages[:limit], has_older=len(messages) > limit)
+
+    async def sessions(self, owner: Owner, limit: int, before: UUID | None) -> SessionPage:
+        """Sessions, newest first."""
+        self._must_be_there()
+        found = [s for (whose, _), s in self._sessions.items() if whose == owner]
+        found = [s for s in found if before is None or s.started < before]
+        found.sort(key=lambda session: session.started, reverse=True)
+        return SessionPage(found[:limit], has_older=len(found) > limit)
+
+    async def delete_session(self, owner: Owner, session_id: str, now: int) -> bool:
+        """Remove a session."""
+        self._must_be_there()
+        self._turns.pop((owner, session_id), None)
+        self._deleted[owner, session_id] = now
+        return self._sessions.pop((owner, session_id), None) is not None
+
+    async def rate(self, feedback: Feedback) -> Rated | None:
+        """Keep a rating."""
+        self._must_be_there()
+        turns = self._turns.get((feedback.owner, feedback.session_id), {})
+        turn = turns.get(feedback.message_id)
+        if turn is None:
+            return None
+        turns[feedback.message_id] = replace(turn, rating=feedback.rating)
+        return Rated("durable", turn.rating)
+
+    def _must_be_there(self) -> None:
+        if self.is_away:
+            raise CapabilityUnavailable(capability="conversations")
+
+
+class InMemoryReplies:
+    """Keyed replies that several twins of a process may share."""
+
+    def __init__(self) -> None:
+        self.records: dict[tuple[str, str, str, str], Record] = {}
+        self.dead: set[str] = set()
+
+    async def claim(self, request: KeyedRequest, record: Record) -> Record | None:
+        """Keep the record unless there is one."""
+        await asyncio.sleep(0)
+        if request.name in self.records:
+            return self.records[request.name]
+        self.records[request.name] = record
+        return None
+
+    async def finish(self, request: KeyedRequest, record: Record) -> None:
+        """Keep the reply."""
+        self.records[request.name] = record
+
+    async def release(self, request: KeyedRequest) -> None:
+        """Forget it."""
+        self.records.pop(request.name, None)
+
+    async def is_alive(self, holder: str) -> bool:
+        """Alive unless the test said otherwise."""
+        return holder not in self.dead
+
+
+class InMemoryFigures:
+    """Figures added up in memory."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self._counts: dict[str, Counts] = defaultdict(Counts)
+
+    async def add(self, counts: Mapping[str, Counts]) -> None:
+        """Add them."""
+        if self.is_away:
+            raise CapabilityUnavailable(capability="conversations")
+        for organization_id, added in counts.items():
+            self._counts[organization_id].numbers.update(added.numbers)
+            self._counts[organization_id].popular.update(added.popular)
+
+    async def read(self, organization_id: str) -> Counts:
+        """The figures of one organization."""
+        return self._counts[organization_id]
+
+
+@dataclass
+class Clock:
+    """A clock that a test moves."""
+
+    now: float = field(default_factory=time.time)
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+class Neighbours:
+    """auth-service and knowledge-service over HTTP, as far as chat-service knows them."""
+
+    def __init__(self) -> None:
+        self.accounts = InMemoryAccounts(limit=1_000)
+        self.knowledge = InMemoryKnowledge()
+
+    def transports(self) -> dict[str, httpx2.AsyncBaseTransport]:
+        """What stands in for the network."""
+        return {
+            "auth-service": _Transport(_auth(self.accounts), lambda: self.accounts.is_away),
+            "knowledge-service": _Transport(_knowledge(self.knowledge), lambda: self.knowledge.is_away),
+        }
+
+
+class _Transport(httpx2.ASGITransport):
+    """A network that can be cut."""
+
+    def __init__(self, app: FastAPI, is_cut: Callable[[], bool]) -> None:
+        super().__init__(app)
+        self._is_cut = is_cut
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Pass the request on, or fail as a cut network does."""
+        """Pass the request on, or fail as a cut network does."""
+        if self._is_cut():
+            raise httpx2.ConnectError("cut by the test", request=request)
+        return await super().handle_async_request(request)
+
+
+def _auth(accounts: InMemoryAccounts) -> FastAPI:
+    app = FastAPI()
+    install(app)
+
+    @app.post("/internal/quota/leases")
+    async def lease(wish: auth.LeaseRequest) -> auth.Lease:
+        grant = await accounts.lease(wish.organization_id, wish.want)
+        return auth.Lease(
+            lease_id=grant.lease_id,
+            granted=grant.granted,
+            used=grant.used,
+            limit=grant.limit,
+            expires_at=grant.expires_at,
+            resets_at=grant.resets_at,
+            plan="free",
+        )
+
+    @app.post("/internal/quota/usage")
+    async def usage(report: auth.UsageReport) -> auth.UsageRecorded:
+        if any(event.organization_id == "gone" for event in report.events):
+            raise NotFound
+        events = [
+            quota.UsageEvent(e.organization_id, e.event_id, e.lease_id or "", e.occurred_at) for e in report.events
+        ]
+        returns = [quota.LeaseReturn(r.organization_id, r.lease_id, r.unburned) for r in report.returns]
+        await accounts.report(events, returns)
+        return auth.UsageRecorded(recorded=len(events), duplicates=0)
+
+    return app
+
+
+def _knowledge(known: InMemoryKnowledge) -> FastAPI:
+    app = FastAPI()
+    install(app)
+
+    @app.post("/internal/knowledge/ask")
+    async def ask(request: knowledge.AskRequest) -> knowledge.KnowledgeAnswer:
+        question = Question(request.organization_id, request.question, request.language, tuple(request.tags))
+        answer, degraded = await known.ask(question)
+        cited = answer.citation
+        return knowledge.KnowledgeAnswer(
+            outcome=answer.outcome,
+            answer=knowledge.CitedAnswer(
+                article_id=cited.article_id, version=cited.version, question=cited.question, text=cited.text
+            )
+            if cited
+            else None,
+            confidence=answer.confidence,
+            suggestions=[],
+            epoch=answer.epoch,
+            scorer=answer.scorer,
+            as_of=answer.as_of,
+            degraded=list(degraded),
+        )
+
+    @app.get("/internal/knowledge/epoch")
+    async def epoch(organization_id: str) -> knowledge.EpochState:
+        published = await known.published(organization_id)
+        return knowledge.EpochState(epoch=published.epoch, scorer=published.scorer, as_of=datetime.now(UTC))
+
+    return app
+
+
+def a_turn(
+    owner: Owner,
+    session_id: str = "session",
+    question: str = "What is Redis?",
+    reply: str = "A store.",
+    made: datetime | None = None,
+) -> Turn:
+    """A turn as it might have been, now or at another time."""
+    message_id = message_ids.new_message_id()
+    if made is not None:
+        milli = int(made.timestamp() * 1000)
+        message_id = UUID(int=milli << 80 | message_id.int & (1 << 80) - 1)
+    return Turn(
+        owner=owner,
+        session_id=session_id,
+        message_id=message_id,
+        question=question,
+        reply=reply,
+        outcome="answered",
+        confidence=0.9,
+        article_id="article-1",
+        article_version=1,
+        epoch=1,
+        scorer=SCORER,
+        retention=timedelta(days=90),
+        written_at=int(made.timestamp() * 1_000_000) if made else time.time_ns() // 1000,
+    )
+
+
+class Faucet:
+    """A TCP proxy in front of an engine: `close` makes it refuse like a stopped server, `freeze` like a frozen one."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+        self._server: asyncio.Server | None = None
+        self._pipes: set[asyncio.Task[None]] = set()
+        self._flows = asyncio.Event()
+        self.port = 0
+
+    async def open(self) -> None:
+        """Let everything flow."""
+        self._flows.set()
+        if self._server is None:
+            self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
+            self.port = self._server.sockets[0].getsockname()[1]
+
+    async def close(self) -> None:
+        """Refuse new connections and drop the others."""
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        for pipe in list(self._pipes):
+            pipe.cancel()
+        await asyncio.gather(*self._pipes, return_exceptions=True)
+
+    def freeze(self) -> None:
+        """Accept connections, and let nothing through."""
+        self._flows.clear()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task is None:
+            return
+        self._pipes.add(task)
+        try:
+            far_reader, far_writer = await asyncio.open_connection(*self._target)
+            await asyncio.gather(self._pipe(reader, far_writer), self._pipe(far_reader, writer))
+        except (OSError, asyncio.CancelledError):
+            pass
+        finally:
+            self._pipes.discard(task)
+            writer.close()
+
+    async def _pipe(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65_536):
+                await self._flows.wait()
+                writer.write(data)
+                await writer.drain()
+        finally:
+            with suppress(OSError, RuntimeError):
+                writer.close()
+
+
+@dataclass
+class Running:
+    """A chat-service at work."""
+
+    app: Any
+    client: httpx2.AsyncClient
+    neighbours: Neighbours
+    cql: Faucet
+    cache: Faucet
+    data: Faucet
+    settings: ChatSettings
+
+    async def send(
+        self, who: Principal, message: str, session_id: str | None = None, **headers: str
+    ) -> httpx2.Response:
+        """Send a message; `idempotency_key="k"` becomes a header."""
+        body = {"message": message} | ({"session_id": session_id} if session_id else {})
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.client.post("/chat/message", json=body, headers=identity_headers("chat-service", who) | named)
+
+    async def get(self, who: Principal, path: str) -> httpx2.Response:
+        """Read a path as somebody."""
+        return await self.client.get(path, headers=identity_headers("chat-service", who))
+
+    async def texts(self, who: Principal, session_id: str) -> list[str]:
+        """The texts of a session, oldest first; empty when there is none."""
+        page = (await self.get(who, f"/chat/history/{session_id}?limit=100")).json()
+        return [message["text"] for message in page.get("messages", [])]
+
+    def newcomer(self, plan: str = "free") -> Principal:
+        """Somebody of a new organization that knows about Redis."""
+        who = somebody(plan=plan)
+        self.neighbours.knowledge.publish(who.organization_id, "What is Redis?", "A store in memory.")
+        return who
+
+
+@asynccontextmanager
+async def running_chat(
+    settings: ChatSettings, state_dir: Path, neighbours: Neighbours | None = None
+) -> AsyncIterator[Running]:
+    """A chat-service whose engines are behind faucets."""
+    near = neighbours or Neighbours()
+    cql = Faucet(settings.contact_points[0], settings.scylla_port)
+    cache, data = (Faucet(str(urlsplit(url).hostname), urlsplit(url).port or 0) for url in _urls(settings))
+    for faucet in (cql, cache, data):
+        await faucet.open()
+    behind = settings.model_copy(
+        update={
+            "scylla_port": cql.port,
+            "redis_cache_url": _through(settings.cache_url, cache),
+            "redis_data_url": _through(settings.data_url, data),
+            "state_dir": state_dir,
+        }
+    )
+    app = make_app(behind, near.transports())
+    try:
+        async with (
+            app.router.lifespan_context(app),
+            httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://chat", timeout=10) as client,
+        ):
+            chat = Running(app, client, near, cql, cache, data, behind)
+            await wait_until(lambda: _is_whole(chat))
+            yield chat
+    finally:
+        for faucet in (cql, cache, data):
+            await faucet.open()
+            await faucet.close()
+
+
+async def _is_whole(chat: Running) -> bool:
+    health = await chat.client.get("/internal/health", headers=identity_headers("chat-service", None))
+    return set(health.json()["databases"].values()) == {"ok"}
+
+
+async def wait_until(holds: Callable[[], Awaitable[bool]], seconds: float = 15) -> bool:
+    """Whether a condition came true in time."""
+    end = asyncio.get_running_loop().time() + seconds
+    while asyncio.get_running_loop().time() < end:
+        if await holds():
+            return True
+        await asyncio.sleep(0.1)
+    return bool(await holds())
+
+
+def _urls(settings: ChatSettings) -> tuple[str, str]:
+    return settings.cache_url, settings.data_url
+
+
+def _through(url: str, faucet: Faucet) -> str:
+    return f"redis://127.0.0.1:{faucet.port}{urlsplit(url).path}"
