@@ -232,7 +232,10 @@ class InMemoryStore:
 
 
 class Neighbours:
-    """auth, chat, knowledge and notification in memory; `away` names those that refuse, `limit` is the task quota."""
+    """auth, chat, knowledge and notification in memory.
+
+    `away` names those that refuse, `limit` is the quota of tasks, `delay` the time that a look-up takes.
+    """
 
     def __init__(self) -> None:
         self.away: set[str] = set()
@@ -327,7 +330,6 @@ def neighbours_app(neighbours: Neighbours) -> FastAPI:
     @app.post("/internal/quota/reservations", status_code=201)
     def reserve(request: Request, body: ReservationRequest) -> Reservation:
         neighbours.check(request)
-        time.sleep(neighbours.delay.total_seconds())
         return neighbours.reserve(body)
 
     @app.post("/internal/quota/reservations/{event_id}/{outcome}")
@@ -351,6 +353,7 @@ def neighbours_app(neighbours: Neighbours) -> FastAPI:
     @app.post("/internal/knowledge/retrieve")
     def retrieve(request: Request, body: RetrieveRequest) -> Retrieved:
         neighbours.check(request)
+        time.sleep(neighbours.delay.total_seconds())
         return neighbours.retrieve(body)
 
     @app.post("/internal/notifications", status_code=202)
