@@ -184,6 +184,7 @@ async def test_without_accounts_a_submission_is_refused_as_tasks_being_away(pers
     later = await person.http.post("/tasks/analyze", json={"description": "x"}, headers=key)
 
     assert (refused.status_code, refused.json()["code"]) == (503, "capability_unavailable")
+    assert refused.json()["capability"] == "tasks"
     assert refused.headers["retry-after"]
     assert later.status_code == 202
 

@@ -12,7 +12,7 @@ from task_worker.jobs.research import Research
 
 AS_OF = datetime(2026, 11, 25, tzinfo=UTC)
 CACHE = Hit("a1", 3, "What is a cache?", "A store of recent answers.", 9.0, 0.9)
-REDIS = Hit("a2", 1, "What is Redis?", "A fast store.", 4.0, 0.3)
+REDIS = Hit("a2", 1, "What is Redis?", "A fast store.", 4.0, 0.4)
 NOISE = Hit("a3", 1, "How do I cook rice?", "With water.", 0.1, 0.02)
 
 

@@ -1,9 +1,11 @@
 """Reservations of quota at auth-service."""
 
+from http import HTTPStatus
 from uuid import UUID
 
 from shared.contracts import Contract
 from shared.contracts.auth import Reservation, ReservationRequest, ReservationSettlement
+from shared.errors import CapabilityUnavailable, ServiceError
 from shared.http_client import ServiceClient
 from task_worker.domain.task import Settling
 
@@ -19,9 +21,17 @@ class AuthQuota:
         self._auth = auth
 
     async def reserve(self, organization_id: str, task_id: UUID) -> None:
-        """Reserve one task; raises QuotaExceeded (429) with `resets_at` when the plan is spent."""
+        """Reserve one task; raises QuotaExceeded (429) with `resets_at` when the plan is spent.
+
+        Whatever else keeps auth-service from answering is an outage of tasks for the person who asks.
+        """
         request = ReservationRequest(organization_id=organization_id, meter="tasks", event_id=str(task_id))
-        await self._auth.post("/internal/quota/reservations", request, Reservation, repeat=True)
+        try:
+            await self._auth.post("/internal/quota/reservations", request, Reservation, repeat=True)
+        except ServiceError as error:
+            if error.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+            raise CapabilityUnavailable(capability="tasks") from error
 
     async def settle(self, settling: Settling) -> None:
         """Commit or refund a reservation."""

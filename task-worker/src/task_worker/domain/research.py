@@ -10,7 +10,7 @@ from task_worker.domain.report import Finding, Report, Section, escape
 
 FOUND = 0.5
 """Confidence from which an article counts as an answer to a sub-question."""
-RELATED = 0.15
+RELATED = 0.3
 """Confidence from which an article is worth a look."""
 MAX_TOPICS = 5
 PER_QUERY = 5
