@@ -231,8 +231,13 @@ class InMemoryTurns:
         turns = self._turns.get((owner, session_id))
         if not turns:
             return None
-        newest = [turns[key] for key in sorted(turns, reverse=True)]
-        messages = [m for turn in newest for m in turn.messages() if before is None or m.id < before]
+        newest = [turns[key] for key in sorted(turns, key=message_ids.position, reverse=True)]
+        messages = [
+            m
+            for turn in newest
+            for m in turn.messages()
+            if before is None or message_ids.position(m.id) < message_ids.position(before)
+        ]
         return HistoryPage(messages[:limit], has_older=len(messages) > limit)
 
     async def sessions(self, owner: Owner, limit: int, before: UUID | None) -> SessionPage:

@@ -38,6 +38,12 @@ def answer_id(message_id: UUID) -> UUID:
     return UUID(int=message_id.int | ODD)
 
 
+def position(message_id: UUID) -> tuple[int, int, int]:
+    """Where a message stands in a history: turns in CQL's order, each question right before its answer."""
+    whole = message_id.int | ODD
+    return whole >> 64, whole & LOW_64 ^ FIRST_LOW_64, message_id.int >> 64 & 1
+
+
 def milliseconds(message_id: UUID) -> int:
     """When the message was made, in milliseconds since 1970."""
     return message_id.int >> 80

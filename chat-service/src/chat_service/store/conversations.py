@@ -83,7 +83,8 @@ BELIEVED = timedelta(seconds=10)
 """How long this process takes it for granted that a session it has seen was not deleted through another replica."""
 LATE = timedelta(days=1)
 """A session entry is written again when it would expire this much sooner than the turns of today."""
-ROWS_AT_ONCE = 500
+LATE_WRITE = 1_000_000
+"""Microseconds after which a turn that opens a session may have been overtaken by the deletion of it."""
 
 
 @dataclass(slots=True)
@@ -240,6 +241,18 @@ class CqlConversations:
             writes.append((INSERT_ACTIVE, (*active, ttl, at)))
             writes.append((INSERT_ACTIVE_DAY, (turn.owner.organization_id, turn.day, ttl, at)))
         await self._cql.execute_batch(writes)
+        if not is_fresh and time.time_ns() // 1000 - at > LATE_WRITE:
+            await self._take_back_if_deleted(turn)
+
+    async def _take_back_if_deleted(self, turn: Turn) -> None:
+        """A turn that waited in a queue is covered by a later deletion, but its entry in the list is a new row."""
+        whose = (turn.owner.organization_id, turn.owner.user_id)
+        if await self._cql.execute(SESSION, (*whose, turn.session_id)):
+            return
+        self.forget(turn.owner, turn.session_id)
+        started = message_ids.to_timeuuid(turn.message_id)
+        place = (*whose, month_of(turn.message_id), started, turn.session_id)
+        await self._cql.execute(DELETE_LISTED, (turn.written_at, *place))
 
     async def _messages(
         self, owner: Owner, session_id: str, bucket: int, wanted: int, before: UUID | None
@@ -253,7 +266,11 @@ class CqlConversations:
             up_to = message_ids.to_timeuuid(message_ids.answer_id(before))
             rows = await self._cql.execute(TURNS_UP_TO, (*place, up_to, turns))
         messages = [message for turn in _kept(rows) for message in turn.messages()]
-        return [message for message in messages if before is None or message.id < before][:wanted]
+        return [
+            message
+            for message in messages
+            if before is None or message_ids.position(message.id) < message_ids.position(before)
+        ][:wanted]
 
     async def _listed(self, owner: Owner, month: int, limit: int, before: UUID | None) -> list[Row]:
         where = (owner.organization_id, owner.user_id, month)

@@ -9,6 +9,7 @@ from uuid import UUID
 import structlog
 from redis.asyncio import Redis
 
+from chat_service.domain import message_ids
 from chat_service.domain.conversation import Rated
 from chat_service.domain.turns import Feedback, HistoryPage, KeptTurn, Owner, Persisted, SessionPage, Turn
 from chat_service.store import records
@@ -198,5 +199,10 @@ class DeferringConversations:
 
 
 def _page_of(kept: list[KeptTurn], limit: int, before: UUID | None) -> HistoryPage:
-    messages = [message for turn in kept for message in turn.messages() if before is None or message.id < before]
+    messages = [
+        message
+        for turn in kept
+        for message in turn.messages()
+        if before is None or message_ids.position(message.id) < message_ids.position(before)
+    ]
     return HistoryPage(messages[:limit], has_older=len(messages) > limit, degraded=("conversations",))
