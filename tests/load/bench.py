@@ -21,8 +21,8 @@ from pathlib import Path
 
 import psutil
 from generator import Call, Outcome, ask, pace, saturate
-from local_stack.ports import free_port
 
+from local_stack.ports import free_port
 from local_stack.testing import Stack, running_stack
 
 HERE = Path(__file__).parent

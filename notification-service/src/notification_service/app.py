@@ -11,6 +11,7 @@ from notification_service.clients.outbox import TaskWorkerOutbox
 from notification_service.domain.live import Listeners
 from notification_service.domain.rebuild import Rebuild
 from notification_service.routes import internal, notifications
+from notification_service.routes.state import Pace
 from notification_service.settings import NotificationSettings
 from notification_service.store.inboxes import RedisInboxes, RedisMarker
 from notification_service.store.wakeups import Wakeups
@@ -41,7 +42,7 @@ def make_app(settings: NotificationSettings) -> FastAPI:
         app.state.inboxes = inboxes
         app.state.listeners = listeners
         app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
-        app.state.heartbeat = settings.heartbeat
+        app.state.pace = Pace(heartbeat=settings.heartbeat, slowest_reader=settings.slowest_reader)
         await redis.start()
         await task_worker.start()
         loops = [

@@ -24,3 +24,9 @@ class NotificationSettings(ServiceSettings, RedisSettings):
     kept: timedelta = Field(timedelta(days=30), description="How long an inbox and known event ids are kept.")
     heartbeat: timedelta = Field(timedelta(seconds=15), description="Silence on a live stream before a heartbeat.")
     max_streams: Annotated[int, Field(ge=1)] = Field(1_000, description="Live streams of one process; more get 503.")
+    max_in_flight: Annotated[int, Field(ge=1)] = Field(
+        1_256, description="Requests worked on at once, live streams included; more get 503."
+    )
+    slowest_reader: timedelta = Field(
+        timedelta(seconds=30), description="How long a live stream may take no data before it is closed."
+    )

@@ -87,6 +87,9 @@ class Marker:
         before, self.claimed = self.claimed, True
         return not before
 
+    async def release(self) -> None:
+        self.claimed = False
+
     async def set_filled(self) -> None:
         self.filled, self.claimed = True, False
 
@@ -107,3 +110,4 @@ async def test_a_rebuild_that_cannot_reach_the_sender_is_not_called_done() -> No
         await Rebuild(marker, Outbox(away=True), InMemoryInboxes(Listeners(1))).run_if_emptied()
 
     assert not marker.filled
+    assert not marker.claimed

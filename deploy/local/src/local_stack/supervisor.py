@@ -111,7 +111,11 @@ class Supervisor:
         wishes = replace(wishes, replicas={**self._wishes.replicas, **wishes.replicas})
         position = len(self._events)
         async with self._changing:
-            await self._apply(wishes)
+            try:
+                await self._apply(wishes)
+            finally:
+                if self.plan is None:
+                    self._over.set()  # refused before anything was started: nothing to supervise
         assert self.plan is not None  # noqa: S101 - set by _apply
         yield {"plan": describe_plan(self.plan, self.home)}
         async for event in self._follow(position):

@@ -55,7 +55,8 @@ class Line:
 
 def logs(folder: Path, names: Sequence[str]) -> list[Path]:
     """The log files of the names (every replica), or all."""
-    return [log for log in sorted(folder.glob("*.log")) if not names or _named(log.stem, names)]
+    found = sorted(folder.glob("*.log"), key=lambda log: log.stem)
+    return [log for log in found if not names or _named(log.stem, names)]
 
 
 def last_lines(files: Sequence[Path], count: int = LAST) -> list[Line]:

@@ -13,7 +13,9 @@ from typing import Any
 
 import psutil
 
+from local_stack.engines.jars import jar_folder
 from local_stack.ports import free_port
+from local_stack.wishes import is_setting
 
 START = 240
 STOP = 60
@@ -48,12 +50,14 @@ class Stack:
         self.home = home
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        inherited = {name: value for name, value in os.environ.items() if not is_setting(name)}
         self._environment = {
-            **os.environ,
+            **inherited,
             "MULTIDB_HOME": str(home),
             "GATEWAY_PORT": str(port),
             "MULTIDB_URL": self.url,
             "HOME": str(home),
+            "MULTIDB_CACHE": str(jar_folder().parent),  # the jars of this machine, whatever HOME says
             "XDG_CONFIG_HOME": str(home / "config"),
         }
 

@@ -48,16 +48,9 @@ class DiskSnapshots:
         """The latest one kept; None when there is none or it is damaged."""
         try:
             head, _, packed = self._path(organization_id).read_bytes().partition(b"\n")
-            stored = orjson.loads(head)
-        except (OSError, orjson.JSONDecodeError):
+            publication = _publication(head)
+        except (OSError, KeyError, TypeError, ValueError):
             return None
-        publication = Publication(
-            **stored
-            | {
-                "publication_id": UUID(stored["publication_id"]),
-                "published_at": datetime.fromisoformat(stored["published_at"]),
-            }
-        )
         whole = digest_of(packed) == publication.digest and publication.organization_id == organization_id
         return (publication, packed) if whole else None
 
@@ -73,3 +66,13 @@ class DiskSnapshots:
         files = sorted(self._folder.glob("*.edition"), key=lambda path: path.stat().st_mtime)
         for path in files[: max(0, len(files) - self._kept)]:
             path.unlink(missing_ok=True)
+
+
+def _publication(line: bytes) -> Publication:
+    """The publication a file begins with; raises KeyError, TypeError or ValueError for anything else."""
+    stored = orjson.loads(line)
+    own = {
+        "publication_id": UUID(stored["publication_id"]),
+        "published_at": datetime.fromisoformat(stored["published_at"]),
+    }
+    return Publication(**stored | own)

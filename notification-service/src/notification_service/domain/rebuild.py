@@ -6,6 +6,7 @@ from typing import Protocol
 import structlog
 
 from notification_service.domain.inbox import Event, Inboxes
+from shared.errors import ServiceError
 
 log = structlog.get_logger()
 
@@ -26,6 +27,9 @@ class Marker(Protocol):
     async def claim(self) -> bool:
         """Whether this process may fill them now."""
 
+    async def release(self) -> None:
+        """Another process, or this one later, may fill them."""
+
     async def set_filled(self) -> None:
         """The inboxes are complete."""
 
@@ -42,10 +46,18 @@ class Rebuild:
         """Fill the inboxes when they are empty; how many events were put back."""
         if await self._marker.is_filled() or not await self._marker.claim():
             return 0
+        try:
+            count = await self._fill()
+        except ServiceError:
+            await self._marker.release()
+            raise
+        await self._marker.set_filled()
+        log.info("inboxes_filled", notifications=count)
+        return count
+
+    async def _fill(self) -> int:
         count = 0
         async for event in self._outbox.events():
             delivered = await self._inboxes.deliver(event, rebuilt=True)
             count += not delivered.duplicate
-        await self._marker.set_filled()
-        log.info("inboxes_filled", notifications=count)
         return count

@@ -1,22 +1,27 @@
 """The inbox and the live stream of the person who asks."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 import orjson
+import structlog
 from fastapi import APIRouter, Header, Query, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, JsonValue
+from starlette.types import Message, Receive, Scope, Send
 
 from notification_service.domain.inbox import START, Inboxes, Notification, Owner, Place
 from notification_service.domain.live import Listeners, follow
-from notification_service.routes.state import Heartbeat, TheCursors, TheInboxes, TheListeners, owner_of
+from notification_service.routes.state import TheCursors, TheInboxes, TheListeners, ThePace, owner_of
 from shared import deadlines
 from shared.errors import FieldError, InvalidRequest, NotFound
 from shared.identity import CurrentPrincipal
 from shared.ids import parse_id
 from shared.problems import responses
+
+log = structlog.get_logger()
 
 router = APIRouter(prefix="/notifications", tags=["notifications"])
 
@@ -43,6 +48,26 @@ class InboxOut(BaseModel):
     notifications: list[NotificationOut]
     unread: int
     next_cursor: str | None
+
+
+class LiveResponse(StreamingResponse):
+    """An event stream that ends when its reader takes nothing for too long; the reader resumes with its last id."""
+
+    def __init__(self, events: AsyncIterator[bytes], slowest_reader: timedelta) -> None:
+        super().__init__(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+        self._seconds = slowest_reader.total_seconds()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Stream to a reader."""
+
+        async def send_in_time(message: Message) -> None:
+            async with asyncio.timeout(self._seconds):
+                await send(message)
+
+        try:
+            await super().__call__(scope, receive, send_in_time)
+        except* TimeoutError:
+            log.info("slow_reader_dropped")
 
 
 def shown(notification: Notification) -> NotificationOut:
@@ -102,15 +127,14 @@ async def stream_notifications(
     principal: CurrentPrincipal,
     inboxes: TheInboxes,
     listeners: TheListeners,
-    heartbeat: Heartbeat,
+    pace: ThePace,
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
-) -> StreamingResponse:
+) -> LiveResponse:
     """Your notifications as they come; with Last-Event-ID from there on, `0` from the oldest kept."""
     owner = owner_of(principal)
     place = await _begin(inboxes, owner, last_event_id)
     deadlines.lift()
-    events = _as_events(inboxes, listeners, owner, place, heartbeat)
-    return StreamingResponse(events, media_type="text/event-stream", headers={"Cache-Control": "no-store"})
+    return LiveResponse(_as_events(inboxes, listeners, owner, place, pace.heartbeat), pace.slowest_reader)
 
 
 async def _begin(inboxes: Inboxes, owner: Owner, last_event_id: str | None) -> Place:

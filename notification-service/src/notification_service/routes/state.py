@@ -1,5 +1,6 @@
 """What the composition root made, as dependencies of the routes."""
 
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated, cast
 
@@ -9,6 +10,14 @@ from notification_service.domain.inbox import Inboxes, Owner
 from notification_service.domain.live import Listeners
 from shared.cursors import Cursors
 from shared.identity import Principal
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long a live stream may be silent, and how long its reader may take nothing."""
+
+    heartbeat: timedelta
+    slowest_reader: timedelta
 
 
 def _inboxes(request: Request) -> Inboxes:
@@ -23,14 +32,14 @@ def _cursors(request: Request) -> Cursors:
     return cast("Cursors", request.app.state.cursors)
 
 
-def _heartbeat(request: Request) -> timedelta:
-    return cast("timedelta", request.app.state.heartbeat)
+def _pace(request: Request) -> Pace:
+    return cast("Pace", request.app.state.pace)
 
 
 TheInboxes = Annotated[Inboxes, Depends(_inboxes)]
 TheListeners = Annotated[Listeners, Depends(_listeners)]
 TheCursors = Annotated[Cursors, Depends(_cursors)]
-Heartbeat = Annotated[timedelta, Depends(_heartbeat)]
+ThePace = Annotated[Pace, Depends(_pace)]
 
 
 def owner_of(principal: Principal) -> Owner:

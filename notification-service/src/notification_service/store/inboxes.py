@@ -162,6 +162,10 @@ class RedisMarker:
         """Whether this process may fill it; a claim that ends in a crash is free again after 30 s."""
         return bool(await self._redis.run(lambda redis: redis.set(FILLING, "1", nx=True, ex=FILLING_AT_MOST)))
 
+    async def release(self) -> None:
+        """Give the claim back without having filled it."""
+        await self._redis.run(lambda redis: redis.delete(FILLING))
+
     async def set_filled(self) -> None:
         """Set the key and give the claim back."""
 

@@ -1,0 +1,159 @@
+"""The plan: whose engines, which processes, and what stands in their environment."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from local_stack.home import Home
+from local_stack.keyring import Keyring, open_keyring
+from local_stack.plan import Plan, Planner, check_wishes
+from local_stack.process import Launch
+from local_stack.state import State
+from local_stack.wishes import BadWish, Wishes
+
+
+def plan(home: Path, state: State | None = None, **wishes: object) -> Plan:
+    made = Wishes(gateway_port=18_000, **wishes)  # type: ignore[arg-type] # the keywords of Wishes
+    return Planner(Home(home), made, state or State(), Keyring(), {"PATH": "/bin"}).plan({})
+
+
+def launch(found: Plan, key: str) -> Launch:
+    return next(unit for unit in found.units if unit.key == key).launch()
+
+
+def environment(found: Plan, key: str) -> Mapping[str, str]:
+    return launch(found, key).environment
+
+
+def test_a_stack_is_four_engines_six_services_a_worker_and_what_prepares_them(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+
+    kinds = [unit.kind for unit in found.units]
+    assert kinds.count("engine") == 4
+    assert kinds.count("service") == 6
+    assert kinds.count("worker") == 1
+    assert {unit.key for unit in found.units if unit.kind == "one-shot"} == {
+        "migrate-auth-service",
+        "migrate-chat-service",
+        "migrate-knowledge-service",
+        "migrate-task-worker",
+        "seed-knowledge-service",
+    }
+
+
+def test_every_replica_has_its_own_port_and_folder_and_its_neighbours_know_all(tmp_path: Path) -> None:
+    found = plan(tmp_path, replicas={"chat-service": 2})
+
+    one, two = environment(found, "chat-service"), environment(found, "chat-service-2")
+    assert one["CHAT_PORT"] != two["CHAT_PORT"]
+    assert one["CHAT_STATE_DIR"] != two["CHAT_STATE_DIR"]
+    assert environment(found, "gateway")["CHAT_SERVICE_URL"] == (
+        f"http://127.0.0.1:{one['CHAT_PORT']},http://127.0.0.1:{two['CHAT_PORT']}"
+    )
+    assert launch(found, "chat-service-2").log.name == "chat-service-2.log"
+
+
+def test_two_replicas_of_task_worker_have_two_workers(tmp_path: Path) -> None:
+    found = plan(tmp_path, replicas={"task-worker": 2})
+
+    names = [unit.key for unit in found.units if unit.kind == "worker"]
+    assert names == ["task-worker-worker", "task-worker-worker-2"]
+    assert environment(found, names[1])["TASK_WORKER_NAME"] == "task-worker-worker-2"
+
+
+def test_only_migrations_get_the_owner_of_postgresql(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+
+    assert environment(found, "migrate-auth-service")["POSTGRES_USER"]
+    for service in ("auth-service", "task-worker", "gateway"):
+        assert "POSTGRES_PASSWORD" not in environment(found, service)
+
+
+def test_a_secret_goes_to_the_service_that_needs_it_alone(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+
+    holders = {
+        unit.key
+        for unit in found.units
+        if unit.kind == "service" and "AUTH_PASSWORD_PEPPER" in environment(found, unit.key)
+    }
+    assert holders == {"auth-service"}
+
+
+def test_an_engine_the_user_names_is_used_instead_of_ours(tmp_path: Path) -> None:
+    settings = {
+        "POSTGRES_HOST": "db",
+        "POSTGRES_USER": "me",
+        "POSTGRES_PASSWORD": "mine",
+        "REDIS_HOST": "cache",
+        "SCYLLA_HOST": "s1,s2",
+    }
+
+    found = plan(tmp_path, settings=settings)
+
+    assert [unit for unit in found.units if unit.kind == "engine"] == []
+    assert found.external == {
+        "postgresql": "postgresql://db:5432",
+        "redis-cache": "redis://cache:6379/0",
+        "redis-data": "redis://cache:6379/0",
+        "cassandra": "cql://s1,s2:9042",
+    }
+    migrate = environment(found, "migrate-auth-service")
+    assert (migrate["POSTGRES_HOST"], migrate["POSTGRES_USER"], migrate["POSTGRES_PASSWORD"]) == ("db", "me", "mine")
+    assert environment(found, "chat-service")["SCYLLA_HOST"] == "s1,s2"
+
+
+def test_the_password_in_a_url_is_not_shown(tmp_path: Path) -> None:
+    found = plan(tmp_path, settings={"REDIS_DATA_URL": "redis://:secret@host:6379/1"})
+
+    assert found.external["redis-data"] == "redis://host:6379/1"
+
+
+def test_three_nodes_are_three_engines_and_three_copies(tmp_path: Path) -> None:
+    found = plan(tmp_path, nodes=3)
+
+    urls = [unit.url for unit in found.units if unit.name == "cassandra"]
+    assert [url.split("//")[1].split(":")[0] for url in urls if url] == ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
+    assert environment(found, "chat-service")["SCYLLA_REPLICATION_FACTOR"] == "3"
+
+
+def test_the_number_of_nodes_is_for_ever() -> None:
+    with pytest.raises(BadWish, match="made with 1"):
+        check_wishes(Wishes(nodes=3), State(nodes=1))
+
+
+def test_replicas_of_an_unknown_service_are_refused() -> None:
+    with pytest.raises(BadWish, match="chat-service"):
+        check_wishes(Wishes(replicas={"chat": 2}), State())
+
+
+def test_the_same_wishes_make_the_same_processes_again(tmp_path: Path) -> None:
+    state, keyring = State(), Keyring()
+    planner = Planner(Home(tmp_path), Wishes(), state, keyring, {})
+
+    first = {unit.key: unit.fingerprint for unit in planner.plan({}).units}
+    second = {unit.key: unit.fingerprint for unit in planner.plan(state.ports).units}
+
+    assert first == second
+
+
+def test_a_migration_runs_again_when_the_data_folder_is_another(tmp_path: Path) -> None:
+    def stamp() -> str:
+        return next(unit.stamp for unit in plan(tmp_path).units if unit.key == "migrate-auth-service")
+
+    before = stamp()
+    assert stamp() == before
+
+    (tmp_path / "engines" / "postgresql" / ".identity").unlink()
+    assert stamp() != before
+
+
+def test_secrets_are_made_once_and_for_this_user_alone(tmp_path: Path) -> None:
+    home = Home(tmp_path / "home")
+
+    first, second = open_keyring(home), open_keyring(home)
+
+    assert first == second
+    assert home.secrets.stat().st_mode & 0o777 == 0o600
+    assert len(first.internal_identity_key) >= 32
