@@ -51,7 +51,7 @@ class Stack:
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         inherited = {name: value for name, value in os.environ.items() if not is_setting(name)}
-        self._environment = {
+        self.environment = {
             **inherited,
             "MULTIDB_HOME": str(home),
             "GATEWAY_PORT": str(port),
@@ -65,7 +65,7 @@ class Stack:
         """Run the `faq` command against this stack."""
         command = [str(Path(sys.executable).with_name("faq")), *words]
         done = subprocess.run(  # noqa: S603 - our own command
-            command, env=self._environment, capture_output=True, text=True, timeout=timeout, check=False
+            command, env=self.environment, capture_output=True, text=True, timeout=timeout, check=False
         )
         if check and done.returncode != 0:
             raise RuntimeError(f"faq {' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]}")
@@ -86,16 +86,30 @@ class Stack:
         found = [Process(*(entry.get(field) for field in fields)) for entry in status["processes"]]
         return [process for process in found if name in (None, process.name)]
 
+    def processes_left(self) -> list[int]:
+        """Processes that still carry this stack's folder in their command line or environment."""
+        mark = str(self.home)
+        return [
+            process.pid for process in psutil.process_iter() if process.pid != os.getpid() and _bears(process, mark)
+        ]
+
     def credentials(self) -> dict[str, Any]:
         """The demo owner's e-mail address and password."""
         return dict(json.loads((self.home / "credentials.json").read_text()))
+
+
+def _bears(process: psutil.Process, mark: str) -> bool:
+    try:
+        return mark in " ".join(process.cmdline()) or process.environ().get("MULTIDB_HOME") == mark
+    except psutil.Error:
+        return False
 
 
 @contextmanager
 def running_stack(home: Path, *options: str, environment: Mapping[str, str] | None = None) -> Iterator[Stack]:
     """A stack between `up` and `down`; `options` as of `faq up`, `environment` on top of the process's own."""
     stack = Stack(home, free_port())
-    stack._environment.update(environment or {})  # noqa: SLF001 - our own class, before it starts
+    stack.environment.update(environment or {})
     stack.up(*options)
     try:
         yield stack

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from knowledge_service.domain.articles import PublishedArticle
 from knowledge_service.domain.ranking import Accepts, Hit
-from knowledge_service.domain.text import STOP_TERMS, edits, has_digit, stem, terms, unique, words
+from knowledge_service.domain.text import STOP_TERMS, edits, has_digit, stem, swaps, terms, unique, words
 
 SCORER = "bm25-1"
 
@@ -24,8 +24,10 @@ UNKNOWN_CODE = 0.4
 """Weight of a term with a digit that no article has: mostly an order number or noise."""
 REPAIRED = 0.85
 """Weight of a word that was taken for a misspelling of another."""
-REPAIRABLE = 5
-"""Shorter words are left as they are: their neighbours are other words."""
+REPAIRABLE = 6
+"""Shorter words are left as they are: their neighbours are other words ("react", "reach")."""
+SWAPPABLE = 4
+"""Two letters swapped are undone in shorter words too: they hardly ever make another word ("waht", "reids")."""
 OTHER_NUMBER = 0.5
 """Factor for a wording that names other numbers than the question."""
 
@@ -162,9 +164,10 @@ class Bm25Ranker:
     def _repaired(self, word: str) -> tuple[str, float]:
         """The term of a word, taken for the commonest word one slip away when no article knows it."""
         term = stem(word)
-        if term in self._frequency or len(word) < REPAIRABLE or not word.isalpha():
+        if term in self._frequency or len(word) < SWAPPABLE or not word.isalpha():
             return term, 1.0
-        known = ((self._surface[edit], edit) for edit in edits(word) if edit in self._surface and len(edit) >= 4)  # noqa: PLR2004 - as REPAIRABLE
+        slips = edits(word) if len(word) >= REPAIRABLE else swaps(word)
+        known = ((self._surface[slip], slip) for slip in slips if slip in self._surface and len(slip) >= SWAPPABLE)
         best = max(known, default=None)
         return (term, 1.0) if best is None else (stem(best[1]), REPAIRED)
 

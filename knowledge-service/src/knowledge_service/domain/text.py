@@ -62,16 +62,21 @@ def has_digit(term: str) -> bool:
 
 def edits(word: str, alphabet: str = "abcdefghijklmnopqrstuvwxyz") -> Iterator[str]:
     """Every string one slip of the finger away: a letter missing, doubled, swapped, wrong."""
+    yield from swaps(word)
     for i in range(len(word) + 1):
         head, tail = word[:i], word[i:]
         if tail:
             yield head + tail[1:]
-            if len(tail) > 1:
-                yield head + tail[1] + tail[0] + tail[2:]
         for letter in alphabet:
             yield head + letter + tail
             if tail:
                 yield head + letter + tail[1:]
+
+
+def swaps(word: str) -> Iterator[str]:
+    """Every string that two neighbouring letters in the wrong order could have been."""
+    for i in range(len(word) - 1):
+        yield word[:i] + word[i + 1] + word[i] + word[i + 2 :]
 
 
 def unique(values: Iterable[str]) -> list[str]:
