@@ -67,8 +67,11 @@ class Supervised:
         self.wanted = True
         self.state = "ready"
 
-    async def stop(self, grace: timedelta | None = None) -> None:
-        """Want it stopped; returns when the process is gone."""
+    async def stop(self, grace: timedelta | None = None, *, keep_listening: bool = False) -> None:
+        """Want it stopped; returns when the process is gone.
+
+        `keep_listening`: clients that connect in the meantime wait for the next process instead of being refused.
+        """
         self.wanted = False
         self._wake.set()
         child = self.child
@@ -83,7 +86,8 @@ class Supervised:
                 self._ended.set()
         if self._task is not None:
             await self._task
-        self._close_listener()
+        if not keep_listening:
+            self._close_listener()
         self.state = "stopped"
 
     async def reach(self, limit: timedelta) -> bool:

@@ -151,7 +151,7 @@ class Supervisor:
             found = self._named(request["name"])
             reached = []
             for unit in found:
-                await unit.stop()
+                await unit.stop(keep_listening=True)
                 unit.start()
                 reached.append(await unit.reach(START))
                 if not reached[-1]:

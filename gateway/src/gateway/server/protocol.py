@@ -23,6 +23,7 @@ IDLE = timedelta(seconds=30).total_seconds()
 HEAD = timedelta(seconds=10).total_seconds()
 BODY = timedelta(seconds=30).total_seconds()
 STALLED_READER = timedelta(seconds=60).total_seconds()
+LAST_CHANCE = timedelta(seconds=1).total_seconds()
 LINGER = timedelta(seconds=3).total_seconds()
 """How long the rest of a refused body is read and thrown away, so that its sender gets to see the refusal."""
 
@@ -271,15 +272,22 @@ class ClientConnection(asyncio.Protocol):
     # --- the server's side
 
     def shutdown(self) -> None:
-        """The server drains: an idle connection closes, a running request is finished, a stream ends."""
+        """The server drains: a running request is finished, a stream ends, an idle connection may ask once more.
+
+        A request may be on its way on an idle connection, or on one that is new: closing at once would reset it.
+        """
         self._is_draining = True
         exchange = self._exchange
         if exchange is None:
-            self._transport.close()
+            self.loop.call_later(LAST_CHANCE, self._close_if_idle)
             return
         exchange.keep_alive = False
         if exchange.complete:
             exchange.disconnect()
+
+    def _close_if_idle(self) -> None:
+        if self._exchange is None and not self._transport.is_closing():
+            self._transport.close()
 
     def check(self, now: float) -> None:
         """Act on whatever has taken too long; called twice a second."""
