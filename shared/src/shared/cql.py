@@ -33,6 +33,9 @@ UNSET = UNSET_VALUE
 """Bind this for "no value": a NULL would write a tombstone."""
 
 STATEMENT = timedelta(milliseconds=800)
+SILENCE = timedelta(milliseconds=500)
+LOOK_EVERY = timedelta(milliseconds=500)
+"""How long a probe may take and the pause between two: a frozen node is known to be away within two seconds."""
 IN_FLIGHT = 256
 QUEUE = timedelta(milliseconds=100)
 AWAY = (NoHostAvailable, OperationTimedOut, Unavailable, RequestExecutionException, DriverException, OSError)
@@ -228,9 +231,17 @@ class Cql:
                 if self._session is None:
                     await self._connect()
                 else:
-                    await self.execute("SELECT release_version FROM system.local")
+                    await self._probe()
             except (*AWAY, CapabilityUnavailable, Overloaded) as error:
                 if self._session is None:
                     self._breaker.failed()
                     log.warning("cql_unreachable", error=repr(error))
-            await asyncio.sleep(1)
+            await asyncio.sleep(LOOK_EVERY.total_seconds())
+
+    async def _probe(self) -> None:
+        """Ask for something small; silence counts as a failure sooner than for a statement, so that it is noticed."""
+        try:
+            async with asyncio.timeout(SILENCE.total_seconds()):
+                await self.execute("SELECT release_version FROM system.local")
+        except TimeoutError:
+            self._breaker.failed()

@@ -19,6 +19,7 @@ log = structlog.get_logger()
 
 STATEMENT = timedelta(seconds=1)
 CONNECT = timedelta(seconds=1)
+LOOK_EVERY = timedelta(milliseconds=500)
 AWAY = (
     OSError,
     TimeoutError,
@@ -164,7 +165,7 @@ class Postgres:
 
     async def _keep_watching(self) -> None:
         while True:
-            await asyncio.sleep(1)
+            await asyncio.sleep(LOOK_EVERY.total_seconds())
             await self._probe()
 
 
