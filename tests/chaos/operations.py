@@ -4,7 +4,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 
@@ -26,10 +26,20 @@ class User:
 
 
 class Product:
-    """The public API as one client sees it."""
+    """The public API as one client sees it, until `close` or the end of its `with`."""
 
     def __init__(self, url: str) -> None:
         self._http = httpx2.Client(base_url=url, timeout=15)
+
+    def close(self) -> None:
+        """End its connections."""
+        self._http.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
 
     def send(self, method: str, path: str, body: Any = None, token: str = "", **headers: str) -> httpx2.Response:
         """One request; a 429 for going too fast is waited out."""

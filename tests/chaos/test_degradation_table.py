@@ -34,6 +34,12 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
+@pytest.fixture
+def product(stack: Stack) -> Iterator[Product]:
+    with Product(stack.url) as made:
+        yield made
+
+
 @contextmanager
 def away(stack: Stack, engine: Engine, how: str) -> Iterator[None]:
     name = PROCESSES[engine]
@@ -78,8 +84,7 @@ def test_every_operation_of_the_table_is_tried() -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_the_table_holds_while_an_engine_is_away(stack: Stack, engine: Engine, how: str) -> None:
-    product = Product(stack.url)
+def test_the_table_holds_while_an_engine_is_away(stack: Stack, product: Product, engine: Engine, how: str) -> None:
     user = product.newcomer()
     broken = []
 
@@ -111,8 +116,7 @@ def _history(product: Product, user: User, count: int) -> list[dict[str, Any]]:
     "service",
     ["chat-service", "knowledge-service", "auth-service", "notification-service", "task-worker", "gateway"],
 )
-def test_a_killed_service_is_back_within_fifteen_seconds(stack: Stack, service: str) -> None:
-    product = Product(stack.url)
+def test_a_killed_service_is_back_within_fifteen_seconds(stack: Stack, product: Product, service: str) -> None:
     for process in stack.processes(service):
         process.kill()
 

@@ -60,9 +60,19 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         yield running
 
 
+@pytest.fixture
+def product(stack: Stack) -> Iterator[Product]:
+    with Product(stack.url) as made:
+        yield made
+
+
 def converse(url: str, ledger: Ledger, until: float) -> None:
     """One user's traffic: messages, now and then a task."""
-    product = Product(url)
+    with Product(url) as product:
+        _converse(product, ledger, until)
+
+
+def _converse(product: Product, ledger: Ledger, until: float) -> None:
     for number in itertools.count():
         if time.monotonic() > until:
             return
@@ -121,8 +131,7 @@ def whole_history(product: Product, user: User) -> list[dict[str, Any]]:
 
 
 @pytest.mark.timeout(SECONDS + 400)
-def test_nothing_acknowledged_is_lost_or_doubled(stack: Stack) -> None:
-    product = Product(stack.url)
+def test_nothing_acknowledged_is_lost_or_doubled(stack: Stack, product: Product) -> None:
     ledgers = [Ledger(product.newcomer()) for _ in range(USERS)]
     until = time.monotonic() + SECONDS
     threads = [threading.Thread(target=converse, args=(stack.url, ledger, until)) for ledger in ledgers]

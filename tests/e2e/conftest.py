@@ -4,15 +4,15 @@ from collections.abc import Iterator
 import httpx2
 import pytest
 
-from local_stack.testing import Stack, running_stack
+from local_stack.testing import Stack, replicas, running_stack
 
 PASSWORD = "SecurePass123!"
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """The whole stack with two replicas of chat-service, once per run."""
-    with running_stack(tmp_path_factory.mktemp("stack"), "--replicas", "chat-service=2") as running:
+    """The whole stack with two processes of every service, once per run."""
+    with running_stack(tmp_path_factory.mktemp("stack"), *replicas(2)) as running:
         yield running
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx2
 
+from local_stack.services import SERVICES
 from local_stack.testing import Stack
 
 
@@ -48,6 +49,16 @@ def test_a_published_article_answers_on_every_replica_within_two_seconds(client:
     replies = [client.post("/chat/message", json={"message": "how to descale the brumelix kettle"}) for _ in range(8)]
 
     assert {reply.json()["reply"] for reply in replies} == {"Use vinegar."}
+
+
+def test_every_replica_of_every_service_is_ready(stack: Stack) -> None:
+    processes = stack.processes()
+
+    assert eventually(lambda: {p.state for p in stack.processes()} == {"ready"})
+    assert {service.name: [p.replica for p in processes if p.name == service.name] for service in SERVICES} == {
+        service.name: [1, 2] for service in SERVICES
+    }
+    assert [p.name for p in processes if p.restarts] == []
 
 
 def test_a_killed_replica_costs_no_request(stack: Stack, client: httpx2.Client) -> None:

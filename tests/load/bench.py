@@ -20,13 +20,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
+from delivery import delivery
 from generator import Call, Outcome, ask, pace, saturate
 
 from local_stack.ports import free_port
 from local_stack.testing import Stack, running_stack
 
 HERE = Path(__file__).parent
-USERS = 16
+USERS = 32
+FRESH = 5_000
+"""Questions never asked before, made for each measurement: more than it has time for."""
 CACHED = b'{"message":"What is Redis?","session_id":"bench"}'
 PASSWORD = "SecurePass123!"
 
@@ -37,7 +40,7 @@ class Scenario:
 
     name: str
     url: str
-    calls: Sequence[Call]
+    calls: Callable[[], Sequence[Call]]
     processes: Callable[[], Sequence[psutil.Process]]
     rate: float = 20
     parts: Mapping[str, Callable[[], Sequence[psutil.Process]]] = field(default_factory=dict)
@@ -68,69 +71,56 @@ def _bearer(user: Mapping[str, str]) -> dict[str, str]:
     return {"Authorization": f"Bearer {user['token']}"}
 
 
-def scenarios(stack: Stack) -> list[Scenario]:
+def scenarios(stack: Stack, users: Sequence[Mapping[str, str]]) -> list[Scenario]:
     """The product's own paths."""
-    users = newcomers(stack.url, USERS)
     for user in users:
         for _ in range(25):
             ask(stack.url, "POST", "/chat/message", {"message": "What is Redis?", "session_id": "bench"}, user["token"])
     chat = members(stack, "gateway", "chat-service")
     knowledge = members(stack, "gateway", "chat-service", "knowledge-service")
-    uncached = [
-        Call(
-            "POST",
-            "/chat/message",
-            f'{{"message":"How does caching help {uuid.uuid4().hex[:6]}?"}}'.encode(),
-            _bearer(u),
-        )
-        for u in users
-        for _ in range(400)
+    cached = [Call("POST", "/chat/message", CACHED, _bearer(u)) for u in users]
+    login = [Call("POST", "/auth/login", f'{{"email":"{users[0]["email"]}","password":"{PASSWORD}"}}'.encode())]
+    history = [Call("GET", "/chat/history/bench?limit=50", None, _bearer(u)) for u in users]
+    search = [
+        Call("GET", f"/knowledge/search?q=how+do+i+{number}+cache", None, _bearer(users[number % len(users)]))
+        for number in range(200)
     ]
-    login = f'{{"email":"{users[0]["email"]}","password":"{PASSWORD}"}}'.encode()
+
+    def uncached() -> list[Call]:
+        return [
+            Call(
+                "POST",
+                "/chat/message",
+                f'{{"message":"How does caching help {uuid.uuid4().hex[:6]}?"}}'.encode(),
+                _bearer(users[number % len(users)]),
+            )
+            for number in range(FRESH)
+        ]
+
     return [
         Scenario(
             "cached message",
             stack.url,
-            [Call("POST", "/chat/message", CACHED, _bearer(u)) for u in users],
+            lambda: cached,
             chat,
             rate=50,
             parts={"gateway": members(stack, "gateway"), "chat-service": members(stack, "chat-service")},
         ),
         Scenario("uncached message", stack.url, uncached, knowledge),
-        Scenario(
-            "knowledge search",
-            stack.url,
-            [
-                Call("GET", f"/knowledge/search?q=how+do+i+{i}+cache", None, _bearer(users[i % USERS]))
-                for i in range(200)
-            ],
-            members(stack, "gateway", "knowledge-service"),
-        ),
-        Scenario(
-            "history page of 50",
-            stack.url,
-            [Call("GET", "/chat/history/bench?limit=50", None, _bearer(u)) for u in users],
-            chat,
-        ),
-        Scenario(
-            "login",
-            stack.url,
-            [Call("POST", "/auth/login", login)],
-            members(stack, "gateway", "auth-service"),
-            rate=5,
-        ),
-        Scenario(
-            "task submission",
-            stack.url,
-            [Call("POST", "/tasks/analyze", b'{"description":"volume by day"}', _bearer(u)) for u in users],
-            members(stack, "gateway", "task-worker"),
-            rate=5,
-        ),
+        Scenario("knowledge search", stack.url, lambda: search, members(stack, "gateway", "knowledge-service")),
+        Scenario("history page of 50", stack.url, lambda: history, chat),
+        Scenario("login", stack.url, lambda: login, members(stack, "gateway", "auth-service"), rate=5),
     ]
 
 
+def submission(stack: Stack, users: Sequence[Mapping[str, str]]) -> Scenario:
+    """Background tasks; measured after everything else, since the workers go on for a while."""
+    calls = [Call("POST", "/tasks/analyze", b'{"description":"volume by day"}', _bearer(user)) for user in users]
+    return Scenario("task submission", stack.url, lambda: calls, members(stack, "gateway", "task-worker"), rate=5)
+
+
 @contextlib.contextmanager
-def yardsticks(stack: Stack, folder: Path) -> Iterator[list[Scenario]]:
+def yardsticks(stack: Stack, user: Mapping[str, str], folder: Path) -> Iterator[list[Scenario]]:
     """Bare FastAPI with one Redis GET, and nginx in front of it where nginx is installed."""
     bare, verifier, plain, auth = (free_port() for _ in range(4))
     with urllib.request.urlopen(f"{stack.url}/.well-known/jwks.json", timeout=5) as reply:  # noqa: S310 - our own gateway
@@ -153,8 +143,7 @@ def yardsticks(stack: Stack, folder: Path) -> Iterator[list[Scenario]]:
     running = {name: subprocess.Popen(command, env=environment) for name, command in commands.items()}
     try:
         time.sleep(3)
-        token = _bearer(newcomers(stack.url, 1)[0])
-        yield list(_yardstick_scenarios(running, token, bare=bare, plain=plain, auth=auth))
+        yield list(_yardstick_scenarios(running, _bearer(user), bare=bare, plain=plain, auth=auth))
     finally:
         for process in running.values():
             process.terminate()
@@ -165,7 +154,10 @@ def _yardstick_scenarios(
     running: Mapping[str, subprocess.Popen[bytes]], token: dict[str, str], *, bare: int, plain: int, auth: int
 ) -> Iterator[Scenario]:
     processes = {name: psutil.Process(process.pid) for name, process in running.items()}
-    call = [Call("GET", "/", None, token)]
+
+    def call() -> list[Call]:
+        return [Call("GET", "/", None, token)]
+
     yield Scenario("bare FastAPI + Redis GET", f"http://127.0.0.1:{bare}", call, lambda: [processes["bare"]], rate=50)
     if "nginx" in processes:
         yield Scenario("nginx, plain proxy", f"http://127.0.0.1:{plain}", call, lambda: [processes["nginx"]], rate=50)
@@ -190,22 +182,25 @@ class Row:
 
 
 def measure(every: Sequence[Scenario], rounds: int, seconds: float) -> dict[str, Row]:
-    """All scenarios, one after another, `rounds` times; then each paced."""
+    """All scenarios, one after another, `rounds` times after one that only warms up; then each paced."""
     rows = {scenario.name: Row() for scenario in every}
+    for scenario in every:
+        saturate(scenario.url, scenario.calls(), seconds)
     for _ in range(rounds):
         for scenario in every:
             _saturated(scenario, rows[scenario.name], seconds)
     for scenario in every:
         row = rows[scenario.name]
-        row.paced = pace(scenario.url, scenario.calls, seconds * 2, scenario.rate)
+        row.paced = pace(scenario.url, scenario.calls(), seconds * 2, scenario.rate)
         row.failed += row.paced.failed
     return rows
 
 
 def _saturated(scenario: Scenario, row: Row, seconds: float) -> None:
+    calls = scenario.calls()
     before = cpu(scenario.processes())
     parts_before = {name: cpu(processes()) for name, processes in scenario.parts.items()}
-    outcome = saturate(scenario.url, scenario.calls, seconds)
+    outcome = saturate(scenario.url, calls, seconds)
     row.failed += outcome.failed
     if not outcome.count:
         return
@@ -238,6 +233,13 @@ def report(rows: Mapping[str, Row]) -> str:
     return "\n".join(lines)
 
 
+def delivered(stack: Stack, users: Sequence[Mapping[str, str]], seconds: float) -> str:
+    """From the end of a task to its notification on an open stream: two tasks a second, eight users listening."""
+    found = delivery(stack.url, [user["token"] for user in users[:8]], seconds, rate=2)
+    marks = ", ".join(f"p{share * 100:.0f} {found.percentile(share):.0f} ms" for share in (0.5, 0.99))
+    return f"notification delivery, {found.count} tasks: {marks}, {found.failed} never came"
+
+
 def resident(stack: Stack) -> str:
     """Proportional memory of the whole stack, in MiB."""
     roots = [psutil.Process(process.pid) for process in stack.processes() if process.pid]
@@ -257,10 +259,13 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="multidb-bench-") as name, running_stack(Path(name) / "home") as stack:
         print(resident(stack))
+        users = newcomers(stack.url, USERS)
         (Path(name) / "nginx").mkdir()
-        with yardsticks(stack, Path(name) / "nginx") as others:
-            rows = measure([*scenarios(stack), *others], options.rounds, options.seconds)
-        print(report(rows))
+        with yardsticks(stack, users[0], Path(name) / "nginx") as others:
+            rows = measure([*scenarios(stack, users), *others], options.rounds, options.seconds)
+        told = delivered(stack, users, options.seconds * 8)
+        rows |= measure([submission(stack, users)], options.rounds, options.seconds)
+        print(f"{report(rows)}\n{told}")
         print(resident(stack) + " after the run")
 
 

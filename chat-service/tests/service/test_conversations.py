@@ -27,19 +27,19 @@ def owner() -> Owner:
     return Owner(str(new_id()), str(new_id()))
 
 
-async def test_a_history_is_paged_back_in_time(turns: Turns, owner: Owner) -> None:
-    kept = [a_turn(owner, question=f"Question {number}?") for number in range(3)]
-    for turn in kept:
-        await turns.append(turn)
+@pytest.mark.parametrize("limit", [1, 2, 3, 4, 7, 13, 14, 15])
+async def test_a_history_is_paged_back_in_time(turns: Turns, owner: Owner, limit: int) -> None:
+    for number in range(7):
+        await turns.append(a_turn(owner, question=f"Question {number}?"))
 
-    first = await turns.history(owner, "session", 3, None)
-    assert first is not None
-    second = await turns.history(owner, "session", 3, first.messages[-1].id)
-    assert second is not None
+    pages = [await turns.history(owner, "session", limit, None)]
+    while pages[-1] is not None and pages[-1].has_older:
+        pages.append(await turns.history(owner, "session", limit, pages[-1].messages[-1].id))
 
-    assert [m.role for m in first.messages] == ["assistant", "user", "assistant"]
-    assert (first.has_older, second.has_older) == (True, False)
-    assert [m.text for m in second.messages if m.role == "user"] == ["Question 1?", "Question 0?"]
+    messages = [message for page in pages if page is not None for message in page.messages]
+    assert [m.role for m in messages] == ["assistant", "user"] * 7
+    assert [m.text for m in messages if m.role == "user"] == [f"Question {number}?" for number in reversed(range(7))]
+    assert len(pages) == -(-14 // limit)
 
 
 async def test_a_history_goes_on_over_buckets(turns: Turns, owner: Owner) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 
 import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -31,6 +32,8 @@ from shared.metrics import RequestMetrics
 from shared.redis import RedisStore
 
 log = structlog.get_logger()
+
+FIRST_TRY = timedelta(seconds=1)
 
 ROUTES = (
     *own.ROUTES,
@@ -117,9 +120,22 @@ async def compose(
         await redis.start()
         stack.push_async_callback(redis.close)
         await monitor.look()
+        await _try_once(keys.refresh, revocations.refresh)
         for work in (keys.run, revocations.run, monitor.run, documents.run, limits.run):
             stack.push_async_callback(_stop, asyncio.create_task(_keep(work)))
         yield gateway
+
+
+async def _try_once(*works: Callable[[], Awaitable[None]]) -> None:
+    """What the first request needs, so that a gateway which takes another's place refuses nobody; at most a second.
+
+    Whatever fails here is tried again, and reported, by the work in the background.
+    """
+    tasks = [asyncio.ensure_future(work()) for work in works]
+    _, late = await asyncio.wait(tasks, timeout=FIRST_TRY.total_seconds())
+    for task in late:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _keep(work: Callable[[], Awaitable[None]]) -> None:

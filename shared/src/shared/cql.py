@@ -17,6 +17,7 @@ from cassandra import (
 )
 from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable, ResponseFuture, Session
+from cassandra.connection import Connection
 from cassandra.io.libevreactor import LibevConnection
 from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPolicy, RetryPolicy, TokenAwarePolicy
 from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, PreparedStatement
@@ -24,6 +25,7 @@ from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, PreparedStat
 from shared import deadlines
 from shared.breaker import Breaker
 from shared.contracts.health import EngineStatus
+from shared.cql_connection import LoopConnection
 from shared.errors import CapabilityUnavailable, Overloaded
 from shared.settings import CqlSettings
 
@@ -67,8 +69,10 @@ class IdempotentRetry(RetryPolicy):
         return self._once(retry_num) if query.is_idempotent else (self.RETHROW, None)
 
 
-def make_cluster(settings: CqlSettings, *, timeout: timedelta = STATEMENT) -> Cluster:
-    """A driver cluster with our reactor, policies and timeouts; used by `Cql` and by the migrations."""
+def make_cluster(
+    settings: CqlSettings, *, timeout: timedelta = STATEMENT, connection: type[Connection] = LibevConnection
+) -> Cluster:
+    """A driver cluster with our policies and timeouts; used by `Cql` and by the migrations."""
     profile = ExecutionProfile(
         load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(settings.scylla_datacenter)),
         retry_policy=IdempotentRetry(),
@@ -84,7 +88,7 @@ def make_cluster(settings: CqlSettings, *, timeout: timedelta = STATEMENT) -> Cl
         port=settings.scylla_port,
         auth_provider=auth,
         execution_profiles={EXEC_PROFILE_DEFAULT: profile},
-        connection_class=LibevConnection,
+        connection_class=connection,
         reconnection_policy=ConstantReconnectionPolicy(1.0, max_attempts=None),
         protocol_version=4,
         connect_timeout=2,
@@ -199,23 +203,20 @@ class Cql:
         loop = asyncio.get_running_loop()
         done: asyncio.Future[list[Row]] = loop.create_future()
 
-        def settle(rows: list[Row] | None, error: BaseException | None) -> None:
-            if done.done():
-                return
-            if error is None:
+        def succeeded(rows: list[Row] | None) -> None:
+            if not done.done():
                 done.set_result(rows or [])
-            else:
-                done.set_exception(error)
+
+        def failed(error: BaseException) -> None:
+            # Where there is no host, or a connection is closed, the driver says so on a thread of its own.
+            loop.call_soon_threadsafe(_fail, done, error)
 
         sent: ResponseFuture = session.execute_async(statement, timeout=deadlines.remaining(STATEMENT))
-        sent.add_callbacks(
-            lambda rows: loop.call_soon_threadsafe(settle, rows, None),
-            lambda error: loop.call_soon_threadsafe(settle, None, error),
-        )
+        sent.add_callbacks(succeeded, failed)
         return await done
 
     async def _connect(self) -> None:
-        cluster = make_cluster(self._settings)
+        cluster = make_cluster(self._settings, connection=LoopConnection.on(asyncio.get_running_loop()))
         try:
             session = await asyncio.to_thread(cluster.connect, self._settings.keyspace)
         except BaseException:
@@ -245,3 +246,8 @@ class Cql:
                 await self.execute("SELECT release_version FROM system.local")
         except TimeoutError:
             self._breaker.failed()
+
+
+def _fail(waiting: asyncio.Future[list[Row]], error: BaseException) -> None:
+    if not waiting.done():
+        waiting.set_exception(error)

@@ -5,12 +5,13 @@ import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, cast
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Response
 from prometheus_client import generate_latest
 from starlette.routing import BaseRoute
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared import __version__, logs, problems
 from shared.contracts.health import EngineStatus, ServiceHealth
@@ -86,6 +87,44 @@ def _health(service: str, databases: Databases, metrics: RequestMetrics) -> APIR
     return router
 
 
+class _OneWrite:
+    """A transport that sends together what is written in one turn of the loop.
+
+    uvicorn writes head and body of a reply apart: two system calls here, and often two to read them at the other end.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._parts: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - whatever else a transport has
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Send with the rest of this turn."""
+        if not self._parts:
+            self._loop.call_soon(self._flush)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Close when everything is sent."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._parts:
+            parts, self._parts = self._parts, []
+            self._transport.write(b"".join(parts))
+
+
+class _Protocol(HttpToolsProtocol):
+    """uvicorn's protocol over such a transport."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as uvicorn has it
+        super().connection_made(cast("asyncio.Transport", _OneWrite(transport, self.loop)))
+
+
 class _Server(uvicorn.Server):
     """uvicorn, telling the application that it drains while requests still run."""
 
@@ -113,7 +152,7 @@ def serve(app: FastAPI, settings: ServiceSettings, **overrides: Any) -> None:  #
         "host": settings.host,
         "port": settings.port,
         "loop": "uvloop",
-        "http": "httptools",
+        "http": _Protocol,
         "lifespan": "on",
         "log_config": None,
         "access_log": False,

@@ -236,8 +236,11 @@ class Quota:
         """What is known of an organization's usage."""
         return self._usage(self._accounts.get(organization_id) or _Account(organization_id))
 
-    async def settle(self) -> None:
-        """Bring journalled usage and idle units to the ledger; what cannot be brought now stays."""
+    async def settle(self, *, whole: bool = False) -> None:
+        """Bring journalled usage and idle units to the ledger; what cannot be brought now stays.
+
+        Unless `whole`, what is charged meanwhile waits for the next time: under load this would never end.
+        """
         async with self._settling:
             returns = self._idle_units()
             while True:
@@ -246,6 +249,8 @@ class Quota:
                     return
                 await self._report(batch, returns)
                 returns = []
+                if not whole and batch is not None and batch.own and len(batch.events) < BATCH:
+                    return
 
     async def keep_settling(self) -> None:
         """Settle for ever, every 0.4 s."""
@@ -265,7 +270,7 @@ class Quota:
             account.is_near = True
             account.asked_at = 0.0
         try:
-            await self.settle()
+            await self.settle(whole=True)
         except CapabilityUnavailable as error:
             log.warning("usage_waits", error=error.code)
 

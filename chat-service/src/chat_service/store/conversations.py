@@ -259,18 +259,23 @@ class CqlConversations:
     ) -> list[Message]:
         """Up to `wanted` messages of a bucket, newest first, that come before an id."""
         place = (owner.organization_id, owner.user_id, session_id, bucket)
-        turns = wanted // 2 + 1
-        if before is None or message_ids.bucket_of(before) != bucket:
-            rows = await self._cql.execute(LATEST_TURNS, (*place, turns))
-        else:
-            up_to = message_ids.to_timeuuid(message_ids.answer_id(before))
-            rows = await self._cql.execute(TURNS_UP_TO, (*place, up_to, turns))
-        messages = [message for turn in _kept(rows) for message in turn.messages()]
-        return [
-            message
-            for message in messages
-            if before is None or message_ids.position(message.id) < message_ids.position(before)
-        ][:wanted]
+        turns = wanted // 2 + 2  # the turn of `before` comes again, and may have nothing to give
+        messages: list[Message] = []
+        while True:
+            if before is None or message_ids.bucket_of(before) != bucket:
+                rows = await self._cql.execute(LATEST_TURNS, (*place, turns))
+            else:
+                up_to = message_ids.to_timeuuid(message_ids.answer_id(before))
+                rows = await self._cql.execute(TURNS_UP_TO, (*place, up_to, turns))
+            messages += [
+                message
+                for turn in _kept(rows)
+                for message in turn.messages()
+                if before is None or message_ids.position(message.id) < message_ids.position(before)
+            ]
+            if len(messages) >= wanted or len(rows) < turns:
+                return messages[:wanted]
+            before = message_ids.question_id(message_ids.from_timeuuid(rows[-1].id))
 
     async def _listed(self, owner: Owner, month: int, limit: int, before: UUID | None) -> list[Row]:
         where = (owner.organization_id, owner.user_id, month)

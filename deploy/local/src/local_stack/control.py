@@ -51,7 +51,8 @@ class ControlServer:
         self._home.socket.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with contextlib.suppress(ConnectionError, ValueError):
+        # Cancelled: the supervisor ends with `down` still being told about it; asyncio would print that.
+        with contextlib.suppress(ConnectionError, ValueError, asyncio.CancelledError):
             request = json.loads(await reader.readline())
             if hmac.compare_digest(str(request.get("token", "")), self._token):
                 async for event in self._handler(request):

@@ -2,13 +2,13 @@
 
 import asyncio
 import contextlib
-import socket
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Literal
 
 from local_stack.engines.engine import EngineUnavailable
+from local_stack.listeners import Listeners
 from local_stack.process import Child, spawn
 from local_stack.units import Unit
 
@@ -18,7 +18,6 @@ STEADY = 30.0  # a process that lived so long in seconds starts with the first p
 HOPELESS = 4  # failures in a row after which nobody waits for the unit any more
 UNAVAILABLE_PAUSE = 60.0  # seconds until a missing engine is looked for again
 LOOK = 0.1  # seconds between readiness probes
-BACKLOG = 2048
 
 Report = Callable[["Supervised", str], None]
 Unblocked = Callable[[Unit], bool]
@@ -27,7 +26,7 @@ Unblocked = Callable[[Unit], bool]
 class Supervised:
     """Keeps one unit as it is wanted. Belongs to one event loop."""
 
-    def __init__(self, unit: Unit, *, report: Report, unblocked: Unblocked) -> None:
+    def __init__(self, unit: Unit, *, report: Report, unblocked: Unblocked, listeners: Listeners) -> None:
         self.unit = unit
         self.state: UnitState = "stopped"
         self.wanted = False
@@ -40,7 +39,7 @@ class Supervised:
         self._ended = asyncio.Event()
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._listener: socket.socket | None = None
+        self._listeners = listeners
 
     @property
     def is_settled(self) -> bool:
@@ -87,7 +86,7 @@ class Supervised:
         if self._task is not None:
             await self._task
         if not keep_listening:
-            self._close_listener()
+            self._listeners.release(self.unit.key)
         self.state = "stopped"
 
     async def reach(self, limit: timedelta) -> bool:
@@ -150,9 +149,7 @@ class Supervised:
 
     def _spawn(self) -> Child:
         launch = self.unit.launch()
-        if launch.listens and self._listener is None:
-            self._listener = _listen(launch.listens)
-        return spawn(launch, self._listener)
+        return spawn(launch, self._listeners.hold(launch.listens, self.unit.key) if launch.listens else None)
 
     async def _watch(self, child: Child) -> None:
         """Until the process has ended; on the way it becomes ready."""
@@ -194,15 +191,3 @@ class Supervised:
 
     def _is_done(self) -> bool:
         return self.unit.kind == "one-shot" and self.state == "ready"
-
-    def _close_listener(self) -> None:
-        if self._listener is not None:
-            self._listener.close()
-            self._listener = None
-
-
-def _listen(address: tuple[str, int]) -> socket.socket:
-    """A socket that outlives the process serving it: while that restarts, callers wait instead of being refused."""
-    listener = socket.create_server(address, backlog=BACKLOG)
-    listener.set_inheritable(True)
-    return listener

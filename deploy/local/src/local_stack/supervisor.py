@@ -20,6 +20,7 @@ from local_stack.engines.engine import EngineUnavailable
 from local_stack.fetcher import JarFetcher
 from local_stack.home import Home
 from local_stack.keyring import open_keyring
+from local_stack.listeners import Listeners
 from local_stack.logfiles import rotate
 from local_stack.plan import Plan, Planner, PortTaken, check_gateway_port, check_wishes
 from local_stack.state import RecordedProcess, load_state, save_state
@@ -64,6 +65,7 @@ class Supervisor:
         self._over = asyncio.Event()
         self._fetcher: JarFetcher | None = None
         self._changing = asyncio.Lock()
+        self._listeners = Listeners()
 
     async def run(self) -> None:
         """Serve commands until `down`."""
@@ -199,7 +201,9 @@ class Supervisor:
     def _add(self, unit: Unit) -> None:
         if unit.name == "cassandra" and self._fetcher:
             unit = replace(unit, prepare=self._fetcher.before(unit.prepare))
-        self.units[unit.key] = Supervised(unit, report=self._on_report, unblocked=self._is_unblocked)
+        self.units[unit.key] = Supervised(
+            unit, report=self._on_report, unblocked=self._is_unblocked, listeners=self._listeners
+        )
 
     async def _replace(self, unit: Unit) -> None:
         old = self.units[unit.key]

@@ -15,6 +15,7 @@ import psutil
 
 from local_stack.engines.jars import jar_folder
 from local_stack.ports import free_port
+from local_stack.services import SERVICES
 from local_stack.wishes import is_setting
 
 START = 240
@@ -96,6 +97,11 @@ class Stack:
     def credentials(self) -> dict[str, Any]:
         """The demo owner's e-mail address and password."""
         return dict(json.loads((self.home / "credentials.json").read_text()))
+
+
+def replicas(count: int) -> list[str]:
+    """The options of `faq up` for so many processes of every service."""
+    return [word for service in SERVICES for word in ("--replicas", f"{service.name}={count}")]
 
 
 def _bears(process: psutil.Process, mark: str) -> bool:

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from local_stack.engines.engine import EngineUnavailable
+from local_stack.listeners import Listeners
 from local_stack.orphans import birth, end_orphans
 from local_stack.ports import free_port
 from local_stack.process import Launch, spawn
@@ -61,7 +62,7 @@ async def until(holds: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def supervised(unit: Unit, unblocked: Callable[[Unit], bool] = lambda _: True) -> AsyncIterator[Supervised]:
     told: list[str] = []
-    one = Supervised(unit, report=lambda _, text: told.append(text), unblocked=unblocked)
+    one = Supervised(unit, report=lambda _, text: told.append(text), unblocked=unblocked, listeners=Listeners())
     asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, one.notice_end)
     try:
         yield one
