@@ -1,6 +1,7 @@
 """Who uses the product, for locust: visitors who ask, owners who curate, integrators who call the API.
 
-Reads MULTIDB_LOAD (JSON: owners' e-mail addresses, tokens and password) made by `load.py`.
+Reads MULTIDB_LOAD (JSON: owners' e-mail addresses, tokens and password, seconds of warm-up) made by `load.py`. What is
+measured before the end of the warm-up is thrown away: an answer cache that was empty a moment ago is not realistic.
 """
 
 import itertools
@@ -9,8 +10,11 @@ import os
 import random
 import uuid
 from pathlib import Path
+from typing import Any
 
-from locust import FastHttpUser, between, constant_throughput, task
+import gevent
+from locust import FastHttpUser, between, events, task
+from locust.env import Environment
 
 ACCOUNTS = json.loads(os.environ["MULTIDB_LOAD"])
 QUESTIONS = [
@@ -19,9 +23,16 @@ QUESTIONS = [
 ]
 OPENINGS = ("", "hi, ", "hello, ", "please: ", "quick question: ", "could you tell me, ", "hey, ", "sorry, ")
 PHRASINGS = [opening + question for opening, question in itertools.product(OPENINGS, QUESTIONS)]
-ZIPF = [1 / rank for rank in range(1, len(PHRASINGS) + 1)]
+ZIPF = list(itertools.accumulate(1 / rank for rank in range(1, len(PHRASINGS) + 1)))
 random.Random(7).shuffle(PHRASINGS)
+QUESTIONS_A_SECOND = 2
 turn = itertools.count()
+
+
+@events.test_start.add_listener
+def forget_the_warm_up(environment: Environment, **_: Any) -> None:
+    """Begin to count when the caches hold what they usually hold."""
+    gevent.spawn_later(ACCOUNTS["warm_up"], environment.stats.reset_all)
 
 
 class Account(FastHttpUser):
@@ -37,15 +48,18 @@ class Account(FastHttpUser):
 
 
 class Visitor(Account):
-    """Asks a question twice a second; which one follows Zipf's law over all phrasings."""
+    """Asks twice a second on average, at random moments; which question follows Zipf's law over all phrasings."""
 
     weight = 20
-    wait_time = constant_throughput(2)
+
+    def wait_time(self) -> float:
+        """Seconds to the next question: visitors do not ask in step with one another."""
+        return random.expovariate(QUESTIONS_A_SECOND)
 
     @task
     def ask(self) -> None:
         """One message; answers from a cache and others are counted apart."""
-        text = random.choices(PHRASINGS, ZIPF)[0]
+        text = random.choices(PHRASINGS, cum_weights=ZIPF)[0]
         with self.client.post(
             "/chat/message",
             json={"message": text, "session_id": self.session},

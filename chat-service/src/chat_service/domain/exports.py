@@ -11,8 +11,9 @@ from zlib import crc32
 from chat_service.domain import message_ids
 from chat_service.domain.turns import KeptTurn, Owner
 
-SESSIONS_AT_ONCE = 50
-TURNS_AT_ONCE = 200
+SESSIONS_AT_ONCE = 8
+TURNS_AT_ONCE = 50
+"""Their product is what may be read at one go, and read in vain at the end of a page; messages wait that long."""
 TIME = timedelta(seconds=1)
 """How long one page may look for exchanges; a page may be short, or empty, and still have a successor."""
 

@@ -19,7 +19,7 @@ class ChatConversations:
     async def pages(
         self, organization_id: str, since: datetime | None, until: datetime | None
     ) -> AsyncIterator[Sequence[Exchange]]:
-        """Exchanges from `since` on and before `until`, up to 1,000 at a time."""
+        """Exchanges from `since` on and before `until`, some hundreds at a time."""
         cursor: str | None = None
         while True:
             query = {
