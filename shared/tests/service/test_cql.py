@@ -1,0 +1,66 @@
+"""Statements over the driver's connections on our own loop."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from local_stack.engines.temporary import CqlKeyspace
+from shared import deadlines
+from shared.cql import Cql, make_cluster
+from shared.errors import CapabilityUnavailable
+from shared.settings import CqlSettings
+
+pytestmark = pytest.mark.engines
+
+PUT = "INSERT INTO blobs (id, value) VALUES (?, ?)"
+GET = "SELECT value FROM blobs WHERE id = ?"
+
+
+class Settings(CqlSettings):
+    keyspace: str = ""
+
+
+async def is_ok(store: Cql) -> bool:
+    for _ in range(200):
+        if store.status == "ok":
+            return True
+        await asyncio.sleep(0.05)
+    return False
+
+
+@pytest_asyncio.fixture(scope="module")
+async def cql(cql_keyspace: CqlKeyspace) -> AsyncIterator[Cql]:
+    settings = Settings(scylla_host=cql_keyspace.host, scylla_port=cql_keyspace.port, keyspace=cql_keyspace.name)
+    cluster = make_cluster(settings)
+    cluster.connect(settings.keyspace).execute("CREATE TABLE blobs (id int PRIMARY KEY, value blob)")
+    cluster.shutdown()
+    store = Cql(settings, capability="conversations")
+    await store.start()
+    assert await is_ok(store)
+    yield store
+    await store.close()
+
+
+async def test_more_than_a_socket_takes_at_once_arrives_whole(cql: Cql) -> None:
+    values = {number: bytes([number]) * 100_000 for number in range(60)}
+
+    await asyncio.gather(*(cql.execute(PUT, (number, value)) for number, value in values.items()))
+    rows = await asyncio.gather(*(cql.execute(GET, (number,)) for number in values))
+
+    assert [row.value for (row,) in rows] == list(values.values())
+
+
+async def test_a_statement_waits_no_longer_than_its_request_may(cql: Cql) -> None:
+    await cql.execute(GET, (1,))
+    deadlines.begin(b"1")
+    await asyncio.sleep(0.01)
+    try:
+        with pytest.raises(CapabilityUnavailable):
+            await asyncio.gather(*(cql.execute(GET, (number,)) for number in range(200)))
+    finally:
+        deadlines.lift()
+
+    assert await is_ok(cql)
+    assert await cql.execute(GET, (1,))
