@@ -8,6 +8,7 @@ of the workspace as editable. Does nothing when nothing has changed since the la
 import hashlib
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import tomllib
@@ -98,6 +99,9 @@ def run(*words: str) -> None:
     # the environment is ours, whatever is activated in this shell; no interpreter is fetched from elsewhere
     environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
     environment["UV_PYTHON_DOWNLOADS"] = "never"
+    trusted = ssl.get_default_verify_paths()
+    if trusted.cafile or trusted.capath:
+        environment.setdefault("UV_SYSTEM_CERTS", "1")  # as pip does: behind a company's proxy uv's own list is too short
     if subprocess.run(words, check=False, cwd=ROOT, env=environment).returncode:  # noqa: S603 - our own commands
         raise CannotInstall(f"{Path(words[0]).name} failed: is the package registry reachable?")
 
