@@ -101,7 +101,7 @@ def run(*words: str) -> None:
     environment["UV_PYTHON_DOWNLOADS"] = "never"
     trusted = ssl.get_default_verify_paths()
     if trusted.cafile or trusted.capath:
-        environment.setdefault("UV_SYSTEM_CERTS", "1")  # as pip does: behind a company's proxy uv's own list is too short
+        environment.setdefault("UV_SYSTEM_CERTS", "1")  # as pip does; a company's proxy is not in uv's list
     if subprocess.run(words, check=False, cwd=ROOT, env=environment).returncode:  # noqa: S603 - our own commands
         raise CannotInstall(f"{Path(words[0]).name} failed: is the package registry reachable?")
 
