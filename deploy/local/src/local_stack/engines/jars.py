@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+import ssl
 import sys
 import tempfile
 from collections.abc import Callable
@@ -79,7 +80,15 @@ def fetch_jars(folder: Path | None = None, progress: Progress | None = None) -> 
     return folder
 
 
+def _trust_what_the_machine_trusts() -> None:
+    """Behind a company's proxy the list that comes with the HTTP client is too short."""
+    trusted = ssl.get_default_verify_paths()
+    if found := trusted.cafile or trusted.capath:
+        os.environ.setdefault("REQUESTS_CA_BUNDLE", found)
+
+
 def _fetch_missing(folder: Path, progress: Progress | None) -> None:
+    _trust_what_the_machine_trusts()
     missing = missing_jars(folder)
     total = len(locked_jars())
     with tempfile.TemporaryDirectory(dir=folder) as temporary, ThreadPoolExecutor(THREADS) as pool:
