@@ -29,8 +29,10 @@ def owner() -> Owner:
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4, 7, 13, 14, 15])
 async def test_a_history_is_paged_back_in_time(turns: Turns, owner: Owner, limit: int) -> None:
+    first = datetime.now(UTC) - timedelta(seconds=1)
     for number in range(7):
-        await turns.append(a_turn(owner, question=f"Question {number}?"))
+        made = first + timedelta(milliseconds=number)
+        await turns.append(a_turn(owner, question=f"Question {number}?", made=made))
 
     pages = [await turns.history(owner, "session", limit, None)]
     while pages[-1] is not None and pages[-1].has_older:
