@@ -27,7 +27,7 @@ from local_stack.ports import free_port
 from local_stack.testing import Stack, running_stack
 
 HERE = Path(__file__).parent
-USERS = 32
+USERS = 24
 FRESH = 5_000
 """Questions never asked before, made for each measurement: more than it has time for."""
 CACHED = b'{"message":"What is Redis?","session_id":"bench"}'

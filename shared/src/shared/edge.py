@@ -10,6 +10,7 @@ from shared import deadlines
 from shared.errors import InternalError, Overloaded, ServiceError
 from shared.identity import HEADER, IdentityVerifier
 from shared.ids import new_id
+from shared.logs import log_request
 from shared.metrics import RequestMetrics
 from shared.problems import document, headers_of
 
@@ -52,8 +53,8 @@ class Edge:
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; lifespan passes through."""
-        if scope["type"] != "http":
+        """Serve one request; the lifespan passes through, and a request that another edge has seen already."""
+        if scope["type"] != "http" or "request_id" in scope:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
@@ -61,7 +62,7 @@ class Edge:
         scope["request_id"] = request_id
         structlog.contextvars.bind_contextvars(request_id=request_id)
         deadlines.begin(header(scope, deadlines.HEADER))
-        status = 500
+        status = 0
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
@@ -72,38 +73,29 @@ class Edge:
 
         self._in_flight += 1
         try:
-            await self._admit(scope)
-        except ServiceError as error:
-            await send_problem(send_with_id, error, request_id)
-        else:
-            await self._run(scope, receive, send_with_id)
+            refusal = self._refusal(scope)
+            if refusal is None:
+                await self._app(scope, receive, send_with_id)
+            else:
+                await send_problem(send_with_id, refusal, request_id)
+        except Exception as error:
+            # What the application did not expect becomes a 500 here, the outermost place there is.
+            log.error("request_failed", error=repr(error), exc_info=error)
+            if status:
+                raise
+            await send_problem(send_with_id, InternalError(), request_id)
         finally:
             self._in_flight -= 1
-            self._record(scope, status, time.perf_counter() - began)
+            self._record(scope, status or 500, time.perf_counter() - began)
 
-    async def _run(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Run the application; whatever it did not expect becomes a 500 here, the outermost place there is."""
-        started = False
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = True
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        except Exception as error:
-            log.error("request_failed", error=repr(error), exc_info=error)
-            if started:
-                raise
-            await send_problem(send, InternalError(), scope["request_id"])
-
-    async def _admit(self, scope: Scope) -> None:
+    def _refusal(self, scope: Scope) -> ServiceError | None:
         if scope["path"] in OPEN_PATHS:
-            return
-        scope["caller"] = self._identity.verify(header(scope, HEADER))
-        if self._in_flight > self._max_in_flight:
-            raise Overloaded
+            return None
+        try:
+            scope["caller"] = self._identity.verify(header(scope, HEADER))
+        except ServiceError as error:
+            return error
+        return Overloaded() if self._in_flight > self._max_in_flight else None
 
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unmatched")
@@ -112,8 +104,7 @@ class Edge:
             return
         caller = scope.get("caller")
         principal = caller.principal if caller else None
-        log.info(
-            "request",
+        log_request(
             request_id=scope["request_id"],
             method=scope["method"],
             route=route,

@@ -4,6 +4,8 @@ import atexit
 import logging
 import sys
 import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import orjson
@@ -88,6 +90,32 @@ class _StandardHandler(logging.Handler):
         log.log(record.levelno, record.getMessage(), **details)
 
 
+_write_request: Callable[..., None] | None = None
+"""How the line of a request is written in a configured process that logs at INFO; None before, and in tests."""
+
+
+def log_request(**fields: Any) -> None:  # noqa: ANN401 - JSON values
+    """The canonical line of a request; the same line through structlog's processors costs four times as much."""
+    if _write_request is None:
+        structlog.get_logger().info("request", **fields)
+    else:
+        _write_request(**fields)
+
+
+def _request_writer(service: str, writer: BatchedWriter) -> Callable[..., None]:
+    def write(**fields: Any) -> None:  # noqa: ANN401 - JSON values
+        now = datetime.now(UTC).isoformat()
+        writer.write(
+            orjson.dumps({"event": "request", "level": "info", "timestamp": now, "service": service, **fields})
+        )
+
+    return write
+
+
+def _no_request(**_fields: Any) -> None:  # noqa: ANN401 - as above
+    pass
+
+
 def configure(service: str, level: str = "INFO") -> None:
     """Send every log line of this process to standard output as JSON."""
     threshold = LEVELS.get(level.upper(), logging.INFO)
@@ -106,4 +134,6 @@ def configure(service: str, level: str = "INFO") -> None:
         cache_logger_on_first_use=True,
     )
     structlog.contextvars.bind_contextvars(service=service)
+    global _write_request  # noqa: PLW0603 - logging is a matter of the whole process
+    _write_request = _request_writer(service, writer) if threshold <= logging.INFO else _no_request
     logging.basicConfig(handlers=[_StandardHandler()], level=max(threshold, logging.WARNING), force=True)

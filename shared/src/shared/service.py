@@ -1,6 +1,7 @@
 """The defaults of a service: an application with problems, health, identity, metrics and logs, and how to run it."""
 
 import asyncio
+import functools
 import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping
@@ -35,6 +36,8 @@ def create_app(
 ) -> FastAPI:
     """A service's application: `routers` with its paths, `routes` for plain ones, `databases` for its own health.
 
+    `app.state.front` is what a server runs instead, when there is one: an application in front of this one, within an
+    edge (`app.state.edge(...)`) of its own.
     `app.state.draining` is set when the process is asked to end, before it waits for what still runs.
     Call `app.add_middleware` only with pure ASGI middleware: BaseHTTPMiddleware costs ten times as much.
     """
@@ -56,12 +59,13 @@ def create_app(
     app.state.metrics = metrics
     app.state.settings = settings
     app.state.draining = asyncio.Event()
-    app.add_middleware(
+    app.state.edge = functools.partial(
         Edge,
         identity=IdentityVerifier(settings.identity_key, settings.service),
         metrics=metrics,
         max_in_flight=settings.max_in_flight,
     )
+    app.add_middleware(app.state.edge)
     return app
 
 
@@ -161,4 +165,5 @@ def serve(app: FastAPI, settings: ServiceSettings, **overrides: Any) -> None:  #
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": int(settings.drain.total_seconds()),
     }
-    _Server(uvicorn.Config(app, **(options | overrides)), app.state.draining).run()
+    front = getattr(app.state, "front", app)
+    _Server(uvicorn.Config(front, **(options | overrides)), app.state.draining).run()
