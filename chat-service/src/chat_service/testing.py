@@ -564,7 +564,9 @@ async def running_chat(
     try:
         async with (
             app.router.lifespan_context(app),
-            httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://chat", timeout=10) as client,
+            httpx2.AsyncClient(
+                transport=httpx2.ASGITransport(app.state.front), base_url="http://chat", timeout=10
+            ) as client,
         ):
             chat = Running(app, client, near, cql, cache, data, behind)
             await wait_until(lambda: _is_whole(chat))

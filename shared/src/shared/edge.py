@@ -53,9 +53,12 @@ class Edge:
         self._in_flight = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one request; the lifespan passes through, and a request that another edge has seen already."""
-        if scope["type"] != "http" or "request_id" in scope:
+        """Serve one request; the lifespan passes through."""
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
+            return
+        if "request_id" in scope:  # there is another edge in front
+            await self._catch(scope, receive, send)
             return
         began = time.perf_counter()
         request_id = _request_id(scope)
@@ -87,6 +90,23 @@ class Edge:
         finally:
             self._in_flight -= 1
             self._record(scope, status or 500, time.perf_counter() - began)
+
+    async def _catch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run the application; what it did not expect becomes a 500 before the framework makes one of its own."""
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            log.error("request_failed", error=repr(error), exc_info=error)
+            if started:
+                raise
+            await send_problem(send, InternalError(), scope["request_id"])
 
     def _refusal(self, scope: Scope) -> ServiceError | None:
         if scope["path"] in OPEN_PATHS:

@@ -28,7 +28,7 @@ async def running(app: FastAPI, service: str, principal: Principal | None = None
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(app),
+            transport=httpx2.ASGITransport(getattr(app.state, "front", app)),
             base_url="http://service",
             headers=identity_headers(service, principal),
         ) as client,
