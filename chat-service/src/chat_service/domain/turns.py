@@ -92,7 +92,7 @@ class Turn:
     """One question with its answer, as it is kept.
 
     `written_at` (microseconds since 1970) orders it against deletions: a turn written late must not come back after
-    its session was deleted. `opens_session`: nobody can have used this session id before.
+    its session was deleted. `opens_session`: nobody can have used the session id before.
     """
 
     owner: Owner

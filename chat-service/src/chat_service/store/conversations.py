@@ -217,7 +217,7 @@ class CqlConversations:
         return _kept(rows)
 
     def forget(self, owner: Owner, session_id: str) -> None:
-        """Another replica deleted this session."""
+        """Another replica deleted the session."""
         self._known.pop((owner, session_id), None)
 
     async def _append_and_open(self, turn: Turn, known: _Known | None) -> None:
