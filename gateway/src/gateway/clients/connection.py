@@ -5,6 +5,7 @@ last reply is not provably over, and it knows whether a request that failed can 
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
@@ -144,6 +145,7 @@ class Connection(asyncio.Protocol):
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport
+        self._is_made = False
         self._socket: socket.socket | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._waiter: asyncio.Future[Reply] | None = None
@@ -258,9 +260,11 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Connected."""
         self._transport = cast("asyncio.Transport", transport)
+        self._is_made = True
         if TCP_INFO is not None:
-            # a second handle on the same descriptor: asking uvloop's stand-in for the state costs three times as much
-            self._socket = socket.socket(fileno=transport.get_extra_info("socket").fileno())
+            # Asking uvloop's stand-in for the state costs three times as much. The descriptor is a copy of our own: the
+            # transport's belongs to the transport, which may close it without a word to us (see Replica._connect).
+            self._socket = socket.socket(fileno=os.dup(transport.get_extra_info("socket").fileno()))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone: a body that only ends with its connection is complete, any other exchange has failed."""
@@ -272,11 +276,20 @@ class Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._socket is not None:
-            self._socket.detach()
-            self._socket = None
+        self._close_copy()
         self.resume_writing()
         self._lost(self)
+
+    def forsake(self) -> None:
+        """Whoever wanted this connection has given up before it was handed over: close what there is of it."""
+        self._close_copy()
+        if self._is_made:
+            self.abort()
+
+    def _close_copy(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
     def eof_received(self) -> bool:
         """Closed by the replica. Whether our request met a closed door shows in the reset, which may take a moment."""

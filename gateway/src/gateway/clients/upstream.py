@@ -96,18 +96,29 @@ class Replica:
         """A connection that nobody used before; raises ReplicaFailed, or Overloaded when there are too many."""
         if len(self.open) >= MAX_CONNECTIONS:
             raise Overloaded
-        loop = asyncio.get_running_loop()
+        connection = Connection(self.idle.append, self._forget)
         try:
-            async with asyncio.timeout(CONNECT):
-                _, connection = await loop.create_connection(
-                    lambda: Connection(self.idle.append, self._forget), self.address.host, self.address.port
-                )
+            await self._connect(connection)
         except TimeoutError as error:
             raise ReplicaFailed("no connection in time", untouched=True, timed_out=True) from error
         except OSError as error:
             raise ReplicaFailed(f"no connection: {error!r}", untouched=True) from error
         self.open.add(connection)
         return connection
+
+    async def _connect(self, connection: Connection) -> None:
+        """Connect, or leave nothing behind.
+
+        A timeout or a cancellation in the very turn in which the connect succeeds makes uvloop close the transport
+        after `connection_made` and never call `connection_lost` (0.23), so the connection is told here.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT):
+                await loop.create_connection(lambda: connection, self.address.host, self.address.port)
+        except BaseException:
+            connection.forsake()
+            raise
 
     def _forget(self, connection: Connection) -> None:
         self.open.discard(connection)
