@@ -1,4 +1,9 @@
+import asyncio
+import os
+import threading
 from pathlib import Path
+
+import pytest
 
 from chat_service.store.journal import Journal, Slot
 
@@ -41,3 +46,34 @@ def test_two_living_processes_never_share_a_slot(tmp_path: Path) -> None:
 
     assert one.path != two.path
     assert Journal(two, "usage").next_batch(10) is None
+
+
+async def test_a_sync_that_outlives_its_loop_still_syncs_its_own_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(Slot(tmp_path), "usage")
+    begun, go_on, synced = threading.Event(), threading.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    files: list[int] = []
+
+    def slow_sync(descriptor: int) -> None:
+        begun.set()
+        go_on.wait(5)
+        files.append(os.fstat(descriptor).st_ino)
+        loop.call_soon_threadsafe(synced.set)
+
+    monkeypatch.setattr(os, "fdatasync", slow_sync)
+    journal.append(b"line")
+    journal_file = tmp_path / "slot-0" / "usage-00000001.jsonl"
+    syncing = asyncio.create_task(journal.keep_synced())
+    await asyncio.to_thread(begun.wait, 5)
+
+    syncing.cancel()
+    await asyncio.gather(syncing, return_exceptions=True)
+    journal.close()
+    stranger = (tmp_path / "stranger").open("wb")  # takes the first free number
+    go_on.set()
+    await asyncio.wait_for(synced.wait(), 5)
+    stranger.close()
+
+    assert files == [journal_file.stat().st_ino]

@@ -135,11 +135,8 @@ class Journal:
             await asyncio.sleep(SYNC_EVERY.total_seconds())
             if self._is_dirty and self._file is not None:
                 self._is_dirty = False
-                copy = os.dup(self._file)
-                try:
-                    await asyncio.to_thread(os.fdatasync, copy)
-                finally:
-                    os.close(copy)
+                # Shielded: the thread owns the copy, and would sync a stranger's file if it were closed under it here.
+                await asyncio.shield(asyncio.to_thread(_sync, os.dup(self._file)))
 
     def close(self) -> None:
         """Close the file; its lines stay for the next process."""
@@ -177,3 +174,11 @@ class Journal:
             path.unlink()
             self._reading_path = None
         return bool(self._reading) or self._next_segment()
+
+
+def _sync(descriptor: int) -> None:
+    """Bring a file to the disk and close this descriptor of it."""
+    try:
+        os.fdatasync(descriptor)
+    finally:
+        os.close(descriptor)
