@@ -15,9 +15,9 @@ import httpx2
 import pytest
 
 from local_stack.engines.temporary import PostgresDatabase
-from shared.identity import Principal
 from shared.migrations import migrate_postgres
 from shared.postgres import Postgres
+from shared.principal import Principal
 from shared.testing import KEY, identity_headers, somebody
 from task_worker.app import make_app
 from task_worker.settings import TaskSettings

@@ -30,9 +30,10 @@ from notification_service.clients.outbox import TaskWorkerOutbox
 from notification_service.settings import NotificationSettings
 from shared.errors import NotFound, QuotaExceeded
 from shared.http_client import ServiceClient
-from shared.identity import IdentitySigner, Principal
+from shared.identity import IdentitySigner
 from shared.ids import new_id
 from shared.migrations import migrate_cql, migrate_postgres
+from shared.principal import Principal
 from shared.testing import KEY, identity_headers, running
 from task_worker.clients.conversations import ChatConversations
 from task_worker.clients.knowledge import ServiceKnowledge

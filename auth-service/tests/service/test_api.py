@@ -13,8 +13,8 @@ import pytest
 from auth_service.app import make_app
 from auth_service.settings import AuthSettings
 from shared.contracts.auth import Lease, Reservation, Revocations, UsageRecorded
-from shared.identity import Principal
 from shared.ids import new_id
+from shared.principal import Principal
 from shared.testing import identity_headers, running, somebody
 
 pytestmark = pytest.mark.engines

@@ -37,8 +37,8 @@ from chat_service.domain.turns import (
 from chat_service.settings import ChatSettings
 from shared.contracts import auth, knowledge
 from shared.errors import CapabilityUnavailable, NotFound
-from shared.identity import Principal
 from shared.ids import new_id
+from shared.principal import Principal
 from shared.problems import install
 from shared.testing import identity_headers, somebody
 

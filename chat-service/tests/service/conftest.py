@@ -10,8 +10,8 @@ from chat_service.settings import ChatSettings
 from chat_service.testing import Running, running_chat, wait_until
 from local_stack.engines.temporary import CqlKeyspace
 from shared.cql import Cql
-from shared.identity import Principal
 from shared.migrations import migrate_cql
+from shared.principal import Principal
 from shared.testing import KEY, somebody
 
 

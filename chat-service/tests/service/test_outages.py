@@ -9,7 +9,7 @@ import pytest
 from chat_service.app import make_app
 from chat_service.settings import ChatSettings
 from chat_service.testing import Neighbours, Running, running_chat, wait_until
-from shared.identity import Principal
+from shared.principal import Principal
 from shared.testing import running, somebody
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]

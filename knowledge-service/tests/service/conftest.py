@@ -15,8 +15,8 @@ from knowledge_service.app import make_app
 from knowledge_service.settings import KnowledgeSettings
 from local_stack.engines.temporary import CqlKeyspace
 from shared.cql import Cql
-from shared.identity import Principal
 from shared.migrations import migrate_cql
+from shared.principal import Principal
 from shared.testing import KEY, identity_headers, somebody
 
 NOBODY_THERE = "http://127.0.0.1:9"

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.identity import Principal
+from shared.principal import Principal
 from shared.testing import identity_headers, somebody
 
 pytestmark = pytest.mark.engines

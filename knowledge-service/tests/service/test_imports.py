@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from shared.identity import Principal
+from shared.principal import Principal
 
 pytestmark = pytest.mark.engines
 

@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from knowledge_service.settings import KnowledgeSettings
-from shared.identity import Principal
+from shared.principal import Principal
 from shared.testing import identity_headers, somebody
 
 pytestmark = pytest.mark.engines

@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 from notification_service.app import make_app
 from notification_service.settings import NotificationSettings
 from notification_service.store.inboxes import FILLED
-from shared.identity import Principal
+from shared.principal import Principal
 from shared.testing import KEY, identity_headers, running, somebody
 
 pytestmark = pytest.mark.engines

@@ -15,7 +15,8 @@ from shared import deadlines
 from shared.breaker import Breaker
 from shared.contracts import Contract
 from shared.errors import CapabilityUnavailable, Overloaded, ServiceError, UpstreamFailed, from_problem
-from shared.identity import IdentitySigner, Principal
+from shared.identity import IdentitySigner
+from shared.principal import Principal
 from shared.replicas import Address, Replicas
 
 log = structlog.get_logger()

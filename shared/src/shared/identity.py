@@ -1,4 +1,4 @@
-"""Who is asking: the short-lived signed identity that services show each other.
+"""The short-lived signed identity by which services show each other who is asking.
 
 Format: base64url(JSON claims) "." base64url(HMAC-SHA256), both without padding. Claims: iss (calling service),
 aud (called service), exp (unix seconds, at most 60 ahead), and for a person sub, org, role, plan, jti.
@@ -10,44 +10,18 @@ import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
-from fastapi import Depends, Request
 
-from shared.contracts.auth import Role
-from shared.errors import Forbidden, Unauthenticated
+from shared.errors import Unauthenticated
+from shared.principal import Caller, Principal
 
 HEADER = b"x-internal-identity"
 LIFETIME = 60
 REUSE = 30
 """Seconds an identity lives, and seconds a signer hands out the same one before it signs again."""
 CACHE_SIZE = 20_000
-ROLES: tuple[Role, ...] = ("viewer", "editor", "admin", "owner")
-
-
-@dataclass(frozen=True, slots=True)
-class Principal:
-    """A person who is asking, as the gateway verified them."""
-
-    user_id: str
-    organization_id: str
-    role: str
-    plan: str
-    token_id: str
-
-    def has_role(self, at_least: Role) -> bool:
-        """Whether this role includes `at_least` (owner > admin > editor > viewer)."""
-        return self.role in ROLES and ROLES.index(self.role) >= ROLES.index(at_least)
-
-
-@dataclass(frozen=True, slots=True)
-class Caller:
-    """The service that calls, with the person it calls for, if any."""
-
-    service: str
-    principal: Principal | None
 
 
 def _encode(raw: bytes) -> bytes:
@@ -128,46 +102,3 @@ class IdentityVerifier:
             else None
         )
         return float(claims["exp"]), Caller(claims["iss"], principal)
-
-
-def current_caller(request: Request) -> Caller:
-    """The verified caller of this request (set by `shared.edge.Edge`)."""
-    caller = request.scope.get("caller")
-    if not isinstance(caller, Caller):
-        raise Unauthenticated
-    return caller
-
-
-def current_principal(request: Request) -> Principal:
-    """The person behind this request; 401 when a service calls on its own behalf."""
-    principal = current_caller(request).principal
-    if principal is None:
-        raise Unauthenticated
-    return principal
-
-
-CurrentCaller = Annotated[Caller, Depends(current_caller)]
-CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
-
-
-def internal_caller(request: Request) -> Caller:
-    """A neighbour's own call; people never reach internal routes, not even through a careless gateway rule."""
-    caller = current_caller(request)
-    if caller.service == "gateway" and caller.principal is not None:
-        raise Forbidden
-    return caller
-
-
-InternalCaller = Annotated[Caller, Depends(internal_caller)]
-
-
-def require_role(at_least: Role) -> Callable[[Request], Principal]:
-    """A dependency that gives the principal, or 403 when their role is below `at_least`."""
-
-    def principal_with_role(request: Request) -> Principal:
-        principal = current_principal(request)
-        if not principal.has_role(at_least):
-            raise Forbidden(f"This needs the role {at_least} or higher.")
-        return principal
-
-    return principal_with_role

@@ -6,8 +6,9 @@ from contextlib import asynccontextmanager
 import httpx2
 from fastapi import FastAPI
 
-from shared.identity import IdentitySigner, Principal
+from shared.identity import IdentitySigner
 from shared.ids import new_id
+from shared.principal import Principal
 
 KEY = b"a key for tests only, never used outside them"
 

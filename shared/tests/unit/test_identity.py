@@ -72,11 +72,3 @@ def test_anything_else_is_refused(spoil) -> None:  # type: ignore[no-untyped-def
 
     with pytest.raises(Unauthenticated):
         IdentityVerifier(KEY, "chat-service").verify(spoil(token))
-
-
-@pytest.mark.parametrize(
-    ("role", "at_least", "holds"),
-    [("viewer", "editor", False), ("editor", "editor", True), ("owner", "admin", True), ("root", "viewer", False)],
-)
-def test_roles_include_the_ones_below(role: str, at_least: str, holds: bool) -> None:
-    assert somebody(role).has_role(at_least) is holds  # type: ignore[arg-type]

@@ -27,8 +27,9 @@ from shared.errors import (
     NotFound,
     QuotaExceeded,
 )
-from shared.identity import HEADER, IdentityVerifier, Principal
+from shared.identity import HEADER, IdentityVerifier
 from shared.ids import new_id
+from shared.principal import Principal
 from shared.testing import KEY
 from task_worker.domain.report import Report
 from task_worker.domain.task import (

@@ -8,9 +8,9 @@ import asyncpg
 import pytest
 
 from shared.errors import IdempotencyConflict, IdempotencyMismatch
-from shared.identity import Principal
 from shared.ids import new_id
 from shared.postgres import Postgres
+from shared.principal import Principal
 from shared.testing import somebody
 from task_worker.domain.report import Report, Section
 from task_worker.domain.task import AttemptSuperseded, Event, Failure, Key, NewTask, SubmissionOverran, Upload

@@ -11,9 +11,10 @@ from auth_service.domain.sessions import Tokens
 from auth_service.routes.fields import Email, Name, NewPassword, RefreshToken, ShownPassword
 from auth_service.routes.state import ClientAddress, IdempotencyKey, TheAccounts, TheRepeatable, TheSessions, known_id
 from shared.bodies import StrictRoute
+from shared.callers import CurrentPrincipal
 from shared.contracts import PublicRequest
-from shared.contracts.auth import Plan, Role
-from shared.identity import CurrentPrincipal
+from shared.contracts.auth import Plan
+from shared.principal import Role
 from shared.problems import responses
 
 router = APIRouter(prefix="/auth", tags=["accounts"], route_class=StrictRoute)

@@ -9,7 +9,8 @@ from pydantic import BaseModel
 
 from auth_service.domain.audit import AuditEntry
 from auth_service.routes.state import TheAudit, TheCursors, known_id
-from shared.identity import Principal, require_role
+from shared.callers import require_role
+from shared.principal import Principal
 from shared.problems import responses
 
 router = APIRouter(tags=["audit"])

@@ -7,8 +7,8 @@ from pydantic import BaseModel
 
 from auth_service.domain.quota import MeterUsage
 from auth_service.routes.state import TheQuota, known_id
+from shared.callers import CurrentPrincipal
 from shared.contracts.auth import Plan
-from shared.identity import CurrentPrincipal
 from shared.problems import responses
 
 router = APIRouter(prefix="/billing", tags=["billing"])

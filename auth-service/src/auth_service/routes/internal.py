@@ -9,6 +9,7 @@ from auth_service.domain import quota as domain
 from auth_service.domain.sessions import Revocation
 from auth_service.routes.state import TheAccounts, TheQuota, TheRevocations, known_id
 from shared.bodies import StrictRoute
+from shared.callers import internal_caller
 from shared.contracts.auth import (
     Lease,
     LeaseRequest,
@@ -22,7 +23,6 @@ from shared.contracts.auth import (
     UsageRecorded,
     UsageReport,
 )
-from shared.identity import internal_caller
 from shared.ids import parse_id
 
 router = APIRouter(

@@ -24,7 +24,7 @@ from chat_service.domain.turns import (
     Turn,
 )
 from shared.errors import NotFound
-from shared.identity import Principal
+from shared.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)

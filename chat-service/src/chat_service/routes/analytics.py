@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 
 from chat_service.domain.analytics import Analytics
 from chat_service.routes.bodies import HitRate, Latency, PopularOut, Ratings, SummaryOut
-from shared.identity import CurrentPrincipal
+from shared.callers import CurrentPrincipal
 from shared.problems import responses
 
 router = APIRouter(tags=["analytics"])

@@ -10,10 +10,11 @@ from chat_service.domain.conversation import Conversation
 from chat_service.domain.turns import Message
 from chat_service.routes.bodies import SESSION_ID, FeedbackIn, FeedbackOut, HistoryOut, SessionsOut
 from shared.bodies import StrictRoute
+from shared.callers import CurrentPrincipal
 from shared.cursors import Cursors
 from shared.errors import NotFound
-from shared.identity import CurrentPrincipal, Principal
 from shared.ids import parse_id
+from shared.principal import Principal
 from shared.problems import responses
 
 router = APIRouter(tags=["chat"], route_class=StrictRoute)

@@ -10,9 +10,9 @@ from pydantic import AwareDatetime
 
 from chat_service.domain import message_ids
 from chat_service.domain.exports import Exchange, ExportPage, Exports, Place
+from shared.callers import internal_caller
 from shared.contracts import chat
 from shared.cursors import Cursors
-from shared.identity import internal_caller
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(internal_caller)])
 

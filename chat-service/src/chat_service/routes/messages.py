@@ -26,8 +26,8 @@ from shared.errors import (
     Unauthenticated,
     UnsupportedMediaType,
 )
-from shared.identity import Caller, Principal
 from shared.ids import parse_id
+from shared.principal import Caller, Principal
 from shared.problems import invalid, responses
 
 PATH = "/chat/message"

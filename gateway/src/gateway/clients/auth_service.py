@@ -14,7 +14,7 @@ from gateway.clients.calls import OwnCalls
 from gateway.domain.tokens import INVALID, Claims, Revoked
 from shared.contracts.auth import Revocations
 from shared.errors import CapabilityUnavailable, ServiceError, Unauthenticated
-from shared.identity import Principal
+from shared.principal import Principal
 
 log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from shared.contracts.auth import Revocations
 from shared.errors import CapabilityUnavailable, Unauthenticated
-from shared.identity import Principal
+from shared.principal import Principal
 
 MAX_TOKEN = 8 * 1024
 REMEMBERED = 60.0

@@ -11,6 +11,7 @@ from knowledge_service.domain.ranking import Hit
 from knowledge_service.routes.bodies import AskIn, Query, SearchResult, SearchResults
 from knowledge_service.routes.parts import Editor, Reader, TheAnswering
 from shared.bodies import StrictRoute
+from shared.callers import InternalCaller
 from shared.contracts.knowledge import (
     AskRequest,
     Candidate,
@@ -23,7 +24,6 @@ from shared.contracts.knowledge import (
     RetrieveRequest,
     Suggestion,
 )
-from shared.identity import InternalCaller
 from shared.problems import responses
 
 router = APIRouter(prefix="/knowledge", tags=["knowledge"], route_class=StrictRoute)

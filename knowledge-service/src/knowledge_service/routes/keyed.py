@@ -10,8 +10,8 @@ from starlette.types import Message, Receive
 
 from knowledge_service.domain.keyed import KeyedReplies, KeyedReply, KeyedRequest
 from shared.bodies import StrictRoute
+from shared.callers import current_principal
 from shared.errors import BodyTooLarge, FieldError, IdempotencyConflict, IdempotencyMismatch, InvalidRequest
-from shared.identity import current_principal
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 LARGEST = 10 * 1024 * 1024 + 64 * 1024

@@ -8,9 +8,10 @@ from fastapi import Depends, Path, Request
 from knowledge_service.domain.answering import Answering
 from knowledge_service.domain.authoring import ArticleNotFound, Authoring
 from knowledge_service.domain.publishing import Publishing
+from shared.callers import require_role
 from shared.cursors import Cursors
-from shared.identity import Principal, require_role
 from shared.ids import parse_id
+from shared.principal import Principal
 
 
 def answering(request: Request) -> Answering:

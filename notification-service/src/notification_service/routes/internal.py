@@ -5,8 +5,8 @@ from fastapi import APIRouter
 from notification_service.routes.state import TheInboxes
 from notification_service.wire import event_of
 from shared.bodies import StrictRoute
+from shared.callers import InternalCaller
 from shared.contracts.notifications import NotificationAccepted, NotificationEvent
-from shared.identity import InternalCaller
 
 router = APIRouter(prefix="/internal", include_in_schema=False, route_class=StrictRoute)
 

@@ -16,8 +16,8 @@ from notification_service.domain.inbox import START, Inboxes, Notification, Owne
 from notification_service.domain.live import Listeners, follow
 from notification_service.routes.state import TheCursors, TheInboxes, TheListeners, ThePace, owner_of
 from shared import deadlines
+from shared.callers import CurrentPrincipal
 from shared.errors import FieldError, InvalidRequest, NotFound
-from shared.identity import CurrentPrincipal
 from shared.ids import parse_id
 from shared.problems import responses
 

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 from notification_service.domain.inbox import Inboxes, Owner
 from notification_service.domain.live import Listeners
 from shared.cursors import Cursors
-from shared.identity import Principal
+from shared.principal import Principal
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,6 @@ from shared.contracts import Contract
 
 Meter = Literal["messages", "tasks"]
 Plan = Literal["free", "pro", "enterprise"]
-Role = Literal["owner", "admin", "editor", "viewer"]
 
 
 class LeaseRequest(Contract):

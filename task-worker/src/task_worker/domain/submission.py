@@ -6,7 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from shared.errors import ServiceError
-from shared.identity import Principal
+from shared.principal import Principal
 from task_worker.domain.task import Key, NewTask, Task, TaskEnded, TaskNotFound
 
 FAILED = 500

@@ -6,9 +6,9 @@ from typing import Annotated, Protocol
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import AwareDatetime
 
+from shared.callers import InternalCaller
 from shared.contracts.notifications import OutboxPage
 from shared.cursors import Cursors
-from shared.identity import InternalCaller
 from task_worker.domain.task import Event
 from task_worker.events import wire
 from task_worker.routes.tasks import cursors

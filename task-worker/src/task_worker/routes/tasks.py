@@ -7,9 +7,10 @@ from uuid import UUID
 import orjson
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
+from shared.callers import CurrentPrincipal
 from shared.cursors import Cursors
-from shared.identity import CurrentPrincipal, Principal
 from shared.ids import new_id, parse_id
+from shared.principal import Principal
 from shared.problems import responses
 from task_worker.domain.submission import Submission, Submitted
 from task_worker.domain.task import Kind, NewTask, TaskNotFound

@@ -8,8 +8,8 @@ import asyncpg
 import orjson
 
 from shared.errors import IdempotencyConflict, IdempotencyMismatch
-from shared.identity import Principal
 from shared.postgres import Postgres
+from shared.principal import Principal
 from task_worker.domain.task import Failure, Key, NewTask, SubmissionOverran, Task
 
 QUEUE = "tasks"

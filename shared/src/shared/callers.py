@@ -1,0 +1,49 @@
+"""Who is asking, for the routes of a FastAPI service: dependencies over the caller that the edge verified."""
+
+from collections.abc import Callable
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from shared.errors import Forbidden, Unauthenticated
+from shared.principal import Caller, Principal, Role
+
+
+def current_caller(request: Request) -> Caller:
+    """The verified caller of this request (set by `shared.edge.Edge`)."""
+    caller = request.scope.get("caller")
+    if not isinstance(caller, Caller):
+        raise Unauthenticated
+    return caller
+
+
+def current_principal(request: Request) -> Principal:
+    """The person behind this request; 401 when a service calls on its own behalf."""
+    principal = current_caller(request).principal
+    if principal is None:
+        raise Unauthenticated
+    return principal
+
+
+def internal_caller(request: Request) -> Caller:
+    """A neighbour's own call; people never reach internal routes, not even through a careless gateway rule."""
+    caller = current_caller(request)
+    if caller.service == "gateway" and caller.principal is not None:
+        raise Forbidden
+    return caller
+
+
+def require_role(at_least: Role) -> Callable[[Request], Principal]:
+    """A dependency that gives the principal, or 403 when their role is below `at_least`."""
+
+    def principal_with_role(request: Request) -> Principal:
+        principal = current_principal(request)
+        if not principal.has_role(at_least):
+            raise Forbidden(f"This needs the role {at_least} or higher.")
+        return principal
+
+    return principal_with_role
+
+
+CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
+InternalCaller = Annotated[Caller, Depends(internal_caller)]
