@@ -3,7 +3,7 @@
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from local_stack.testing import Stack, running_stack
 from shared.degradation import ENGINES, LOST_WITH, TABLE, Cell, Engine, Row
+from shared.testing import eventually_blocking
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -59,13 +60,6 @@ def away(stack: Stack, engine: Engine, how: str) -> Iterator[None]:
                 process.kill(signal.SIGCONT)
 
 
-def eventually(probe: Callable[[], Any], seconds: float) -> Any:
-    end = time.monotonic() + seconds
-    while not (result := probe()) and time.monotonic() < end:
-        time.sleep(0.3)
-    return result
-
-
 def kept(cell: Cell, row: Row, reply: httpx2.Response) -> bool:
     served = 200 <= reply.status_code < 300
     refused = (
@@ -100,8 +94,8 @@ def test_the_table_holds_while_an_engine_is_away(stack: Stack, product: Product,
     assert broken == []
     assert health["status"] == "degraded"
     assert all(health["capabilities"][lost] != "ok" for lost in LOST_WITH[engine])
-    assert eventually(lambda: product.health()["status"] == "ok", HEALED[how])
-    history = eventually(lambda: _history(product, user, 4), 20)
+    eventually_blocking(lambda: product.health()["status"] == "ok", HEALED[how])
+    history = eventually_blocking(lambda: _history(product, user, 4), 20)
     assert [message["role"] for message in history] == ["user", "assistant"] * 2
 
 
@@ -120,10 +114,4 @@ def test_a_killed_service_is_back_within_fifteen_seconds(stack: Stack, product: 
     for process in stack.processes(service):
         process.kill()
 
-    def works() -> bool:
-        try:
-            return bool(product.newcomer().message_id)
-        except httpx2.HTTPError:
-            return False
-
-    assert eventually(works, 15)
+    eventually_blocking(lambda: product.newcomer().message_id, 15, despite=(httpx2.HTTPError,))

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from local_stack.engines.temporary import PostgresDatabase
 from shared.migrations import migrate_postgres
 from shared.postgres import Postgres
 from shared.principal import Principal
-from shared.testing import KEY, identity_headers, somebody
+from shared.testing import KEY, eventually, identity_headers, somebody
 from task_worker.app import make_app
 from task_worker.settings import TaskSettings
 from task_worker.testing import Neighbours, running_neighbours
@@ -158,13 +158,6 @@ async def _all_told(twins: Neighbours, principal: Principal) -> bool:
     return len(twins.accepted) >= TASKS and twins.states(principal.organization_id)["committed"] >= TASKS
 
 
-async def eventually(probe: Callable[[], Awaitable[bool]], until: float) -> None:
-    while True:
-        if await probe() or time.monotonic() > until:
-            return
-        await asyncio.sleep(0.5)
-
-
 async def outcomes(environment: dict[str, str], principal: Principal) -> Counter[str]:
     """How the attempts on the tasks of this person's organization ended."""
     with pytest.MonkeyPatch.context() as patch:
@@ -194,9 +187,9 @@ async def test_no_task_is_lost_or_ends_twice_while_workers_are_killed(
 
     made, kills = await asyncio.gather(submit_all(http), kill_every_second(crew))
     left = time.monotonic()
-    await eventually(lambda: _all_succeeded(http), left + PATIENCE)
+    await eventually(lambda: _all_succeeded(http), PATIENCE)
     quiet = round(time.monotonic() - left, 1)
-    await eventually(lambda: _all_told(twins, principal), left + PATIENCE)
+    await eventually(lambda: _all_told(twins, principal), PATIENCE)
 
     ended = await states(http)
     told = Counter(str(event.data["task_id"]) for event in twins.accepted.values())

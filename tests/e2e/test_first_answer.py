@@ -2,20 +2,13 @@
 
 import json
 import time
-from collections.abc import Callable
 from typing import Any
 
 import httpx2
 
 from local_stack.services import SERVICES
 from local_stack.testing import Stack
-
-
-def eventually(probe: Callable[[], Any], seconds: float = 10) -> Any:
-    end = time.monotonic() + seconds
-    while not (result := probe()) and time.monotonic() < end:
-        time.sleep(0.2)
-    return result
+from shared.testing import eventually_blocking
 
 
 def test_a_question_is_answered_remembered_and_charged(client: httpx2.Client) -> None:
@@ -27,7 +20,7 @@ def test_a_question_is_answered_remembered_and_charged(client: httpx2.Client) ->
     assert reply["persisted"] == "durable"
     assert [message["role"] for message in history] == ["user", "assistant"]
     assert history[1]["id"] == reply["message_id"]
-    assert eventually(lambda: client.get("/billing/usage").json()["messages"]["used"] == 1)
+    eventually_blocking(lambda: client.get("/billing/usage").json()["messages"]["used"] == 1)
 
 
 def test_what_nobody_wrote_down_is_not_answered_and_not_charged(client: httpx2.Client) -> None:
@@ -54,7 +47,7 @@ def test_a_published_article_answers_on_every_replica_within_two_seconds(client:
 def test_every_replica_of_every_service_is_ready(stack: Stack) -> None:
     processes = stack.processes()
 
-    assert eventually(lambda: {p.state for p in stack.processes()} == {"ready"})
+    eventually_blocking(lambda: {p.state for p in stack.processes()} == {"ready"})
     assert {service.name: [p.replica for p in processes if p.name == service.name] for service in SERVICES} == {
         service.name: [1, 2] for service in SERVICES
     }
@@ -73,7 +66,7 @@ def test_a_killed_replica_costs_no_request(stack: Stack, client: httpx2.Client) 
             failed.append((number, reply.status_code, reply.text))
 
     assert failed == []
-    assert eventually(lambda: all(p.state == "ready" for p in stack.processes("chat-service")), 15)
+    eventually_blocking(lambda: all(p.state == "ready" for p in stack.processes("chat-service")), 15)
 
 
 def test_a_task_ends_in_a_report_and_one_notification(client: httpx2.Client) -> None:
@@ -83,9 +76,9 @@ def test_a_task_ends_in_a_report_and_one_notification(client: httpx2.Client) -> 
     def status() -> dict[str, Any]:
         return dict(client.get(f"/tasks/{task.json()['task_id']}/status").json())
 
-    assert eventually(lambda: status()["status"] == "succeeded", 30)
+    eventually_blocking(lambda: status()["status"] == "succeeded", 30)
     assert "2024" in status()["result"]["report_markdown"]
-    assert eventually(lambda: client.get("/notifications").json()["unread"] == 1)
+    eventually_blocking(lambda: client.get("/notifications").json()["unread"] == 1)
 
 
 def test_one_openapi_document_speaks_for_every_service(client: httpx2.Client) -> None:
@@ -113,7 +106,7 @@ def test_the_command_line_says_what_went_wrong_by_its_exit_code(stack: Stack) ->
 
 
 def test_health_sums_up_every_service_and_database(client: httpx2.Client) -> None:
-    health = eventually(lambda: (h := client.get("/health").json())["status"] == "ok" and h)
+    health = eventually_blocking(lambda: (h := client.get("/health").json())["status"] == "ok" and h)
 
     assert health
     assert set(health["services"]) >= {"auth-service", "chat-service", "knowledge-service", "notification-service"}

@@ -5,9 +5,10 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import httpx2
+
+from shared.testing import eventually_blocking
 
 SECRETS = ("INTERNAL_IDENTITY_KEY", "CURSOR_KEY", "AUTH_PASSWORD_PEPPER", "AUTH_SIGNING_KEY_SECRET")
 
@@ -29,18 +30,12 @@ def test_it_starts_without_postgresql_and_ends_well_when_asked() -> None:
     }
     process = subprocess.Popen([sys.executable, "-m", "auth_service"], env=environment, stdout=subprocess.DEVNULL)
     try:
-        assert eventually_live(f"http://127.0.0.1:{port}/health/live")
+        eventually_blocking(
+            lambda: httpx2.get(f"http://127.0.0.1:{port}/health/live", trust_env=False).status_code == 200,
+            20,
+            despite=(httpx2.TransportError,),
+        )
     finally:
         process.send_signal(signal.SIGTERM)
 
     assert process.wait(10) == 0
-
-
-def eventually_live(url: str) -> bool:
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        try:
-            return httpx2.get(url, trust_env=False).status_code == 200
-        except httpx2.TransportError:
-            time.sleep(0.1)
-    return False

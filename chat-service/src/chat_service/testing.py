@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -40,7 +40,7 @@ from shared.errors import CapabilityUnavailable, NotFound
 from shared.ids import new_id
 from shared.principal import Principal
 from shared.problems import install
-from shared.testing import identity_headers, somebody
+from shared.testing import eventually, identity_headers, somebody
 
 LEASE = timedelta(seconds=60)
 SHARE = 16
@@ -569,7 +569,7 @@ async def running_chat(
             ) as client,
         ):
             chat = Running(app, client, near, cql, cache, data, behind)
-            await wait_until(lambda: _is_whole(chat))
+            await eventually(lambda: _is_whole(chat))
             yield chat
     finally:
         for faucet in (cql, cache, data):
@@ -580,16 +580,6 @@ async def running_chat(
 async def _is_whole(chat: Running) -> bool:
     health = await chat.client.get("/internal/health", headers=identity_headers("chat-service", None))
     return set(health.json()["databases"].values()) == {"ok"}
-
-
-async def wait_until(holds: Callable[[], Awaitable[bool]], seconds: float = 15) -> bool:
-    """Whether a condition came true in time."""
-    end = asyncio.get_running_loop().time() + seconds
-    while asyncio.get_running_loop().time() < end:
-        if await holds():
-            return True
-        await asyncio.sleep(0.1)
-    return bool(await holds())
 
 
 def _urls(settings: ChatSettings) -> tuple[str, str]:

@@ -7,12 +7,12 @@ import pytest_asyncio
 from pydantic import SecretStr
 
 from chat_service.settings import ChatSettings
-from chat_service.testing import Running, running_chat, wait_until
+from chat_service.testing import Running, running_chat
 from local_stack.engines.temporary import CqlKeyspace
 from shared.cql import Cql
 from shared.migrations import migrate_cql
 from shared.principal import Principal
-from shared.testing import KEY, somebody
+from shared.testing import KEY, eventually, somebody
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ async def cql(settings: ChatSettings) -> AsyncIterator[Cql]:
     async def is_there() -> bool:
         return session.status == "ok"
 
-    assert await wait_until(is_there)
+    await eventually(is_there)
     yield session
     await session.close()
 

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from chat_service.testing import Running, wait_until
+from chat_service.testing import Running
 from shared.ids import new_id
-from shared.testing import identity_headers
+from shared.testing import eventually, identity_headers
 
 pytestmark = pytest.mark.engines
 
@@ -31,7 +31,7 @@ async def test_a_question_is_answered_kept_and_charged(chat: Running) -> None:
     async def is_charged() -> bool:
         return len(chat.neighbours.accounts.ledger[who.organization_id]) == 2
 
-    assert await wait_until(is_charged)
+    await eventually(is_charged)
 
 
 async def test_the_same_session_id_of_two_users_is_two_sessions(chat: Running) -> None:

@@ -8,9 +8,9 @@ import pytest
 
 from chat_service.app import make_app
 from chat_service.settings import ChatSettings
-from chat_service.testing import Neighbours, Running, running_chat, wait_until
+from chat_service.testing import Neighbours, Running, running_chat
 from shared.principal import Principal
-from shared.testing import running, somebody
+from shared.testing import eventually, running, somebody
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow]
 
@@ -69,13 +69,13 @@ async def test_without_cql_messages_are_deferred_and_written_afterwards(
             texts = [m["text"] for m in reply.json().get("messages", []) if m["role"] == "user"]
             return "degraded" not in reply.json() and texts == expected
 
-        assert await wait_until(is_written, 20), await chat.texts(who, "s")
+        await eventually(is_written, 20)
 
         async def is_rated() -> bool:
             reply = await chat.get(who, "/chat/history/s?limit=100")
             return any(m.get("rating") == "up" for m in reply.json()["messages"])
 
-        assert await wait_until(is_rated)
+        await eventually(is_rated)
         assert (await chat.send(who, "And now?", "s")).json()["persisted"] == "durable"
 
 
@@ -96,7 +96,7 @@ async def test_without_cql_and_redis_data_messages_wait_on_disk_for_the_next_pro
         async def is_written() -> bool:
             return len(await again.texts(who, "disk")) == 6
 
-        assert await wait_until(is_written)
+        await eventually(is_written)
 
 
 @pytest.mark.parametrize("how", ["stopped", "frozen"])
@@ -172,7 +172,7 @@ async def test_without_accounts_a_lease_is_burned_and_settled_afterwards(
         async def is_settled() -> bool:
             return len(chat.neighbours.accounts.ledger[who.organization_id]) == 6
 
-        assert await wait_until(is_settled)
+        await eventually(is_settled)
 
 
 async def test_without_knowledge_cached_answers_are_served(settings: ChatSettings, tmp_path: Path) -> None:

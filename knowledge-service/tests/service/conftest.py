@@ -1,7 +1,6 @@
 import asyncio
 import contextlib
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from local_stack.engines.temporary import CqlKeyspace
 from shared.cql import Cql
 from shared.migrations import migrate_cql
 from shared.principal import Principal
-from shared.testing import KEY, identity_headers, somebody
+from shared.testing import KEY, eventually, identity_headers, somebody
 
 NOBODY_THERE = "http://127.0.0.1:9"
 NOTHING_THERE = 9
@@ -76,16 +75,6 @@ async def redis_wire(settings: KnowledgeSettings) -> AsyncIterator[Wire]:
     await wire.cut()
 
 
-async def eventually(probe: Callable[[], Awaitable[bool]], seconds: float = 10.0) -> bool:
-    """Whether the probe holds within the time."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if await probe():
-            return True
-        await asyncio.sleep(0.05)
-    return False
-
-
 Replica = Callable[..., AbstractAsyncContextManager[httpx2.AsyncClient]]
 
 
@@ -133,7 +122,7 @@ async def replica_of(settings: KnowledgeSettings, principal: Principal | None) -
         ) as client,
     ):
         if settings.scylla_port != NOTHING_THERE:
-            assert await eventually(lambda: _connected(client))
+            await eventually(lambda: _connected(client))
         yield client
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 
 from knowledge_service.settings import KnowledgeSettings
 from shared.principal import Principal
-from shared.testing import identity_headers, somebody
+from shared.testing import eventually, identity_headers, somebody
 
 pytestmark = pytest.mark.engines
 
@@ -38,15 +38,6 @@ async def ask(client: httpx2.AsyncClient, question: str = ASKED) -> dict:
 async def text_of(client: httpx2.AsyncClient) -> str | None:
     answer = (await ask(client))["answer"]
     return answer and answer["text"]
-
-
-async def eventually(probe: Callable[[], Awaitable[bool]], seconds: float) -> bool:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if await probe():
-            return True
-        await asyncio.sleep(0.05)
-    return False
 
 
 async def test_without_any_engine_the_starter_base_answers_from_the_package(
@@ -90,7 +81,7 @@ async def test_while_cql_is_away_answers_go_on_and_edits_are_refused_until_it_is
         async def healed() -> bool:
             return (await client.post("/knowledge/articles", json=RESET)).status_code == 201
 
-        assert await eventually(healed, 10)
+        await eventually(healed, 10)
         assert await ask(client) == before
 
 
@@ -138,7 +129,7 @@ async def test_a_publish_is_seen_by_other_replicas_within_two_seconds(
             async def seen(wanted: str = wanted) -> bool:
                 return await text_of(other) == wanted
 
-            assert await eventually(seen, 1.9)
+            await eventually(seen, 1.9)
         mine, theirs = await ask(one), await ask(other)
 
     assert mine == theirs
@@ -161,7 +152,7 @@ async def test_losing_redis_in_the_middle_is_not_noticed(
         async def announced() -> bool:
             return (await client.get("/internal/health")).json()["databases"]["redis_data"] == "ok"
 
-        assert await eventually(announced, 10)
+        await eventually(announced, 10)
 
 
 async def test_ten_publishes_at_once_on_two_replicas_all_get_their_own_epoch(

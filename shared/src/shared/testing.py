@@ -1,7 +1,11 @@
-"""For tests of the services: identities, and an application under its own lifespan over ASGITransport."""
+"""For tests of the services: identities, waiting for a condition, and an application under its own lifespan."""
 
-from collections.abc import AsyncIterator
+import asyncio
+import inspect
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
 import httpx2
 from fastapi import FastAPI
@@ -9,6 +13,12 @@ from fastapi import FastAPI
 from shared.identity import IdentitySigner
 from shared.ids import new_id
 from shared.principal import Principal
+
+Seen = TypeVar("Seen")
+
+NOT_YET = (AssertionError,)
+"""What a condition may raise to say that it does not hold yet."""
+SLOWEST_LOOK = 0.2
 
 KEY = b"a key for tests only, never used outside them"
 
@@ -35,3 +45,58 @@ async def running(app: FastAPI, service: str, principal: Principal | None = None
         ) as client,
     ):
         yield client
+
+
+class _Patience:
+    """How long a condition is waited for, and what it said last."""
+
+    def __init__(self, within: float) -> None:
+        self._within = within
+        self._end = time.monotonic() + within
+        self._pause = 0.01
+        self.last: object = None
+
+    def pause(self) -> float:
+        """The seconds until the next look; fails when there is none."""
+        if time.monotonic() > self._end:
+            raise AssertionError(f"did not come true within {self._within:g} s; last seen: {self.last!r}")
+        self._pause = min(self._pause * 1.5, SLOWEST_LOOK)
+        return self._pause
+
+
+async def eventually(
+    condition: Callable[[], Any],
+    within: float = 10,
+    *,
+    despite: tuple[type[Exception], ...] = NOT_YET,
+) -> Any:  # noqa: ANN401 - what the condition found, awaited where it has to be
+    """What `condition`, sync or async, returns as soon as that is true; errors of `despite` mean "not yet".
+
+    Fails after `within` seconds with what was seen last, so a condition that asserts says more than one that compares.
+    """
+    patience = _Patience(within)
+    while True:
+        try:
+            looked = condition()
+            found = await looked if inspect.isawaitable(looked) else looked
+            if found:
+                return found
+            patience.last = found
+        except despite as error:
+            patience.last = error
+        await asyncio.sleep(patience.pause())
+
+
+def eventually_blocking(
+    condition: Callable[[], Seen], within: float = 10, *, despite: tuple[type[Exception], ...] = NOT_YET
+) -> Seen:
+    """`eventually` for tests without an event loop."""
+    patience = _Patience(within)
+    while True:
+        try:
+            if found := condition():
+                return found
+            patience.last = found
+        except despite as error:
+            patience.last = error
+        time.sleep(patience.pause())

@@ -18,6 +18,7 @@ from shared.errors import CapabilityUnavailable
 from shared.postgres import Postgres
 from shared.redis import RedisStore
 from shared.settings import CqlSettings, PostgresSettings
+from shared.testing import eventually
 
 pytestmark = pytest.mark.engines
 
@@ -82,17 +83,6 @@ async def cql(addresses: EngineAddresses) -> AsyncIterator[Ask]:
     await store.close()
 
 
-async def eventually(ask: Ask, seconds: float) -> Any:
-    end = time.monotonic() + seconds
-    while True:
-        try:
-            return await ask()
-        except CapabilityUnavailable:
-            if time.monotonic() > end:
-                raise
-            await asyncio.sleep(0.1)
-
-
 def family(pid: int) -> list[int]:
     return [pid, *(child.pid for child in psutil.Process(pid).children(recursive=True))]
 
@@ -114,7 +104,7 @@ async def test_a_frozen_engine_is_refused_quickly_and_heals_by_itself(
 ) -> None:
     engines, addresses = own
     async with connect(addresses) as ask:
-        assert await eventually(ask, 10)
+        assert await eventually(ask, despite=(CapabilityUnavailable,))
         frozen = family(engines.child(name).pid)
         for pid in frozen:
             os.kill(pid, signal.SIGSTOP)
@@ -132,7 +122,7 @@ async def test_a_frozen_engine_is_refused_quickly_and_heals_by_itself(
         assert refusal.value.capability == capability
         assert max(took) < first_refusal
         assert sum(took) < 3.5, "the breaker opens within two seconds and then refuses at once"
-        assert await eventually(ask, 10)
+        assert await eventually(ask, despite=(CapabilityUnavailable,))
 
 
 async def test_a_server_that_takes_no_new_connections_is_away_although_old_ones_still_work(
@@ -140,7 +130,7 @@ async def test_a_server_that_takes_no_new_connections_is_away_although_old_ones_
 ) -> None:
     engines, addresses = own
     async with postgres(addresses) as ask:
-        assert await eventually(ask, 10)
+        assert await eventually(ask, despite=(CapabilityUnavailable,))
         front_door = engines.child("postgresql").pid
         os.kill(front_door, signal.SIGSTOP)
         try:
@@ -150,4 +140,4 @@ async def test_a_server_that_takes_no_new_connections_is_away_although_old_ones_
         finally:
             os.kill(front_door, signal.SIGCONT)
 
-        assert await eventually(ask, 10)
+        assert await eventually(ask, despite=(CapabilityUnavailable,))

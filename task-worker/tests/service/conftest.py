@@ -1,10 +1,8 @@
-import asyncio
 import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,7 @@ from local_stack.engines.temporary import PostgresDatabase
 from shared.migrations import migrate_postgres
 from shared.postgres import Postgres
 from shared.principal import Principal
-from shared.testing import KEY, identity_headers, somebody
+from shared.testing import KEY, eventually, identity_headers, somebody
 from task_worker.app import make_app
 from task_worker.settings import TaskSettings
 from task_worker.testing import Neighbours, running_neighbours
@@ -113,21 +111,7 @@ class Person:
             task = await self.status(task_id)
             return task if task["status"] in ("succeeded", "failed", "cancelled") else None
 
-        return await eventually(has_ended, seconds) or await self.status(task_id)
-
-
-async def eventually(probe: Callable[[], Awaitable[Any]], seconds: float = 10) -> Any:
-    end = time.monotonic() + seconds
-    while True:
-        found = await probe()
-        if found or time.monotonic() > end:
-            return found
-        await asyncio.sleep(0.05)
-
-
-@pytest.fixture(name="eventually")
-def _eventually() -> Callable[..., Awaitable[Any]]:
-    return eventually
+        return dict(await eventually(has_ended, seconds))
 
 
 @pytest.fixture

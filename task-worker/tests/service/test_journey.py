@@ -1,11 +1,12 @@
 """From submission to report, notification and charge, with a real worker process."""
 
-from collections.abc import Awaitable, Callable
 from typing import Any
+
+from shared.testing import eventually
 
 
 async def test_a_task_runs_to_a_report_is_told_once_and_charged_once(
-    person: Any, workers: Any, neighbours: Any, eventually: Callable[..., Awaitable[Any]]
+    person: Any, workers: Any, neighbours: Any
 ) -> None:
     workers.start()
     task_id = await person.submit("analyze", "Analyze sales trends Q4 2024")
@@ -21,4 +22,4 @@ async def test_a_task_runs_to_a_report_is_told_once_and_charged_once(
     async def settled() -> bool:
         return neighbours.states(organization) == {"committed": 1} and neighbours.notified[f"task:{task_id}:ended"] == 1
 
-    assert await eventually(settled)
+    await eventually(settled)

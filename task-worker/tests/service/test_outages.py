@@ -2,7 +2,7 @@
 
 import signal
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +12,9 @@ import pytest
 from local_stack.engines.running import EngineAddresses, EngineSet
 from local_stack.engines.temporary import PostgresDatabase, temporary_database
 from local_stack.process import spawn
+from shared.testing import eventually
 
 pytestmark = pytest.mark.engines
-
-Eventually = Callable[..., Awaitable[Any]]
 
 
 @pytest.fixture(scope="module")
@@ -76,31 +75,29 @@ async def served(person: Any) -> bool:
 
 @pytest.mark.parametrize("whole", [True, False])
 async def test_a_frozen_server_is_refused_quickly_and_heals(
-    own: EngineSet, person: Any, workers: Any, eventually: Eventually, *, whole: bool
+    own: EngineSet, person: Any, workers: Any, *, whole: bool
 ) -> None:
     workers.start()
     assert (await person.ended(await person.submit()))["status"] == "succeeded"
 
     with frozen(own, whole=whole):
-        assert await eventually(lambda: refused(person), 6)
+        await eventually(lambda: refused(person), 6)
     began = time.monotonic()
-    assert await eventually(lambda: served(person), 10)
+    await eventually(lambda: served(person), 10)
 
     assert (await person.ended(await person.submit(), 15))["status"] == "succeeded"
     assert time.monotonic() - began < 20
 
 
-async def test_a_server_that_died_is_found_again(
-    own: EngineSet, person: Any, workers: Any, neighbours: Any, eventually: Eventually
-) -> None:
+async def test_a_server_that_died_is_found_again(own: EngineSet, person: Any, workers: Any, neighbours: Any) -> None:
     worker = workers.start()
     waiting = await person.submit()
     child = own.child("postgresql")
     child.kill()
-    assert await eventually(lambda: refused(person), 6)
+    await eventually(lambda: refused(person), 6)
 
     own._children[own._children.index(child)] = spawn(child.launch)
-    assert await eventually(lambda: served(person), 15)
+    await eventually(lambda: served(person), 15)
 
     assert (await person.ended(waiting, 20))["status"] == "succeeded"
     assert (await person.ended(await person.submit(), 20))["status"] == "succeeded"
@@ -109,4 +106,4 @@ async def test_a_server_that_died_is_found_again(
     async def told() -> bool:
         return bool(neighbours.notified[f"task:{waiting}:ended"])
 
-    assert await eventually(told)
+    await eventually(told)

@@ -2,13 +2,11 @@
 
 import asyncio
 import signal
-from collections.abc import Awaitable, Callable
 from datetime import timedelta
 from typing import Any
 
 from shared.postgres import Postgres
-
-Eventually = Callable[..., Awaitable[Any]]
+from shared.testing import eventually
 
 ATTEMPTS = "SELECT number, outcome FROM attempts WHERE organization_id = $1 AND task_id = $2::uuid ORDER BY number"
 TOKEN = "SELECT attempt FROM tasks WHERE organization_id = $1 AND id = $2::uuid"
@@ -19,20 +17,20 @@ async def attempts(postgres: Postgres, organization_id: str, task_id: str) -> li
         return [tuple(row) for row in await connection.fetch(ATTEMPTS, organization_id, task_id)]
 
 
-async def running(person: Any, task_id: str, eventually: Eventually) -> None:
+async def running(person: Any, task_id: str) -> None:
     async def is_running() -> bool:
         return (await person.status(task_id))["status"] == "running"
 
-    assert await eventually(is_running)
+    await eventually(is_running)
 
 
 async def test_a_killed_workers_task_is_finished_by_another(
-    person: Any, workers: Any, neighbours: Any, eventually: Eventually, postgres: Postgres
+    person: Any, workers: Any, neighbours: Any, postgres: Postgres
 ) -> None:
     neighbours.delay = timedelta(seconds=1.5)
     victim = workers.start()
     task_id = await person.submit()
-    await running(person, task_id, eventually)
+    await running(person, task_id)
 
     victim.kill()
     neighbours.delay = timedelta(0)
@@ -44,12 +42,12 @@ async def test_a_killed_workers_task_is_finished_by_another(
 
 
 async def test_a_worker_that_is_asked_to_stop_hands_its_task_back(
-    person: Any, workers: Any, neighbours: Any, eventually: Eventually, postgres: Postgres
+    person: Any, workers: Any, neighbours: Any, postgres: Postgres
 ) -> None:
     neighbours.delay = timedelta(seconds=1.8)
     leaving = workers.start()
     task_id = await person.submit()
-    await running(person, task_id, eventually)
+    await running(person, task_id)
 
     leaving.send_signal(signal.SIGTERM)
     assert await asyncio.to_thread(leaving.wait, 8) == 0
@@ -64,12 +62,12 @@ async def test_a_worker_that_is_asked_to_stop_hands_its_task_back(
 
 
 async def test_a_thawed_worker_cannot_write_its_result(
-    person: Any, workers: Any, neighbours: Any, eventually: Eventually, postgres: Postgres
+    person: Any, workers: Any, neighbours: Any, postgres: Postgres
 ) -> None:
     neighbours.delay = timedelta(seconds=1.5)
     frozen = workers.start()
     task_id = await person.submit()
-    await running(person, task_id, eventually)
+    await running(person, task_id)
 
     frozen.send_signal(signal.SIGSTOP)
     workers.start()
@@ -89,9 +87,7 @@ async def _has_attempt(postgres: Postgres, person: Any, task_id: str, number: in
         return bool(await connection.fetchval(TOKEN, person.principal.organization_id, task_id) >= number)
 
 
-async def test_a_task_waits_for_a_neighbour_that_is_away(
-    person: Any, workers: Any, neighbours: Any, eventually: Eventually
-) -> None:
+async def test_a_task_waits_for_a_neighbour_that_is_away(person: Any, workers: Any, neighbours: Any) -> None:
     neighbours.away = {"chat-service"}
     workers.start()
     task_id = await person.submit()
@@ -99,19 +95,19 @@ async def test_a_task_waits_for_a_neighbour_that_is_away(
     async def waits() -> bool:
         return "waiting to try again" in (await person.status(task_id))["progress"]["step"]
 
-    assert await eventually(waits)
+    await eventually(waits)
     neighbours.away = set()
 
     assert (await person.ended(task_id))["status"] == "succeeded"
 
 
 async def test_a_cancelled_task_stops_and_is_refunded(
-    person: Any, workers: Any, neighbours: Any, eventually: Eventually, postgres: Postgres
+    person: Any, workers: Any, neighbours: Any, postgres: Postgres
 ) -> None:
     neighbours.delay = timedelta(seconds=1.5)
     workers.start()
     task_id = await person.submit()
-    await running(person, task_id, eventually)
+    await running(person, task_id)
 
     cancelled = await person.http.post(f"/tasks/{task_id}/cancel")
     again = await person.http.post(f"/tasks/{task_id}/cancel")
@@ -129,13 +125,11 @@ async def test_a_cancelled_task_stops_and_is_refunded(
     async def settled() -> bool:
         return neighbours.states(organization_id) == {"refunded": 1, "committed": 1}
 
-    assert await eventually(settled)
+    await eventually(settled)
     assert neighbours.notified[f"task:{task_id}:ended"] == 0
 
 
-async def test_what_could_not_be_delivered_is_delivered_later(
-    person: Any, workers: Any, neighbours: Any, eventually: Eventually
-) -> None:
+async def test_what_could_not_be_delivered_is_delivered_later(person: Any, workers: Any, neighbours: Any) -> None:
     neighbours.away = {"notification-service"}
     workers.start()
     task_id = await person.submit("research", "What is a cache?")
@@ -147,4 +141,4 @@ async def test_what_could_not_be_delivered_is_delivered_later(
     async def told() -> bool:
         return neighbours.notified[f"task:{task_id}:ended"] == 1
 
-    assert await eventually(told, 12)
+    await eventually(told, 12)

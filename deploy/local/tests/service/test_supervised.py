@@ -21,6 +21,7 @@ from local_stack.process import Launch, spawn
 from local_stack.state import RecordedProcess
 from local_stack.supervised import Supervised
 from local_stack.units import Unit, one_shot_unit, service_unit
+from shared.testing import eventually
 
 SOON = timedelta(seconds=10)
 SERVER = """
@@ -51,14 +52,6 @@ def a_service(folder: Path) -> Unit:
     return service_unit(launch(folder, "stand-in", SERVER, str(port)), f"http://127.0.0.1:{port}", frozenset())
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    for _ in range(500):
-        if holds():
-            return
-        await asyncio.sleep(0.02)
-    raise TimeoutError
-
-
 @asynccontextmanager
 async def supervised(unit: Unit, unblocked: Callable[[Unit], bool] = lambda _: True) -> AsyncIterator[Supervised]:
     told: list[str] = []
@@ -80,7 +73,7 @@ async def test_a_killed_service_answers_again_within_five_seconds(tmp_path: Path
 
         os.kill(first, signal.SIGKILL)
         began = time.monotonic()
-        await until(lambda: service.child is not None and service.child.pid != first and service.state == "ready")
+        await eventually(lambda: service.child is not None and service.child.pid != first and service.state == "ready")
 
         assert time.monotonic() - began < 5
         assert service.restarts == 1
@@ -107,7 +100,7 @@ async def test_a_process_that_ignores_sigterm_is_killed_after_its_grace(tmp_path
     async with supervised(unit) as stubborn:
         stubborn.start()
         log = tmp_path / "stubborn.log"
-        await until(lambda: log.exists() and "up" in log.read_text())
+        await eventually(lambda: log.exists() and "up" in log.read_text())
 
         began = time.monotonic()
         await stubborn.stop(timedelta(seconds=0.5))
