@@ -18,7 +18,7 @@ from typing import Any
 from knowledge_service.domain.answering import RANKED, Answer, decide
 from knowledge_service.domain.articles import ArticleText, PublishedArticle
 from knowledge_service.domain.bm25 import Bm25Ranker
-from knowledge_service.domain.editions import Edition
+from knowledge_service.domain.current_publications import CurrentPublication
 from knowledge_service.domain.starter import starter_articles
 
 FOLDER = Path(__file__).parent
@@ -107,9 +107,9 @@ def main() -> int:
     began = time.perf_counter()
     ranker = Bm25Ranker(articles_of(options.articles))
     built = time.perf_counter()
-    edition = Edition(1, ranker.scorer, datetime.now(UTC), ranker)
+    publication = CurrentPublication(1, ranker.scorer, datetime.now(UTC), ranker)
     cases = [
-        Case(row["question"], row["expected"], decide(edition, ranker.rank(row["question"], RANKED), RANKED))
+        Case(row["question"], row["expected"], decide(publication, ranker.rank(row["question"], RANKED), RANKED))
         for row in lines_of(options.questions)
     ]
     ended = time.perf_counter()

@@ -9,7 +9,7 @@ from knowledge_service.clients.organizations import AuthOrganizations
 from knowledge_service.domain.answering import Answering
 from knowledge_service.domain.authoring import Authoring
 from knowledge_service.domain.bm25 import Bm25Ranker
-from knowledge_service.domain.editions import Editions
+from knowledge_service.domain.current_publications import CurrentPublications
 from knowledge_service.domain.importing import Importing
 from knowledge_service.domain.publishing import Publishing
 from knowledge_service.domain.starter import starter_articles
@@ -44,7 +44,7 @@ def make_app(settings: KnowledgeSettings) -> FastAPI:
     stored = CqlArticles(cql)
     publications = CqlPublications(cql)
     announcements = RedisAnnouncements(redis)
-    editions = Editions(
+    current_publications = CurrentPublications(
         publications,
         DiskSnapshots(settings.state_dir),
         hints=announcements,
@@ -56,19 +56,19 @@ def make_app(settings: KnowledgeSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.authoring = Authoring(stored, editions.published_versions)
-        publishing = Publishing(stored, publications, editions, announcements)
+        app.state.authoring = Authoring(stored, current_publications.published_versions)
+        publishing = Publishing(stored, publications, current_publications, announcements)
         importing = Importing(stored, CqlImports(cql), publishing, imports.checked_row)
         app.state.publishing = publishing
         app.state.importing = importing
         app.state.keyed_replies = CqlKeyedReplies(cql, redis)
-        app.state.answering = Answering(editions)
+        app.state.answering = Answering(current_publications)
         app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
         await redis.start()
         await cql.start()
         await auth.start()
-        await announcements.start(editions.heard)
-        await editions.load_starter()
+        await announcements.start(current_publications.heard)
+        await current_publications.load_starter()
         try:
             yield
         finally:

@@ -8,7 +8,7 @@ import structlog
 
 from knowledge_service.domain.articles import PublishedArticle
 from knowledge_service.domain.bm25 import Bm25Ranker
-from knowledge_service.domain.editions import Editions
+from knowledge_service.domain.current_publications import CurrentPublications
 from knowledge_service.domain.publications import Publication
 from knowledge_service.domain.publishing import Publishing
 from knowledge_service.domain.seeding import Seeding
@@ -42,7 +42,7 @@ async def seed(settings: KnowledgeSettings, patience: timedelta = PATIENCE) -> P
     articles, publications = CqlArticles(cql), CqlPublications(cql)
     announcements = RedisAnnouncements(redis)
     snapshots = DiskSnapshots(settings.state_dir)
-    editions = Editions(
+    current_publications = CurrentPublications(
         publications,
         snapshots,
         hints=announcements,
@@ -51,7 +51,7 @@ async def seed(settings: KnowledgeSettings, patience: timedelta = PATIENCE) -> P
         starter=starter,
         max_wordings=settings.max_wordings,
     )
-    seeding = Seeding(articles, publications, Publishing(articles, publications, editions, announcements))
+    seeding = Seeding(articles, publications, Publishing(articles, publications, current_publications, announcements))
     await cql.start()
     try:
         publication = await _patiently(seeding, starter, patience)

@@ -20,7 +20,7 @@ class KnowledgeSettings(ServiceSettings, CqlSettings, RedisSettings):
     keyspace: str = Field("knowledge", description="CQL keyspace of this service.")
     cursor_key: SecretStr = Field(description="Key that signs list cursors, 32+ characters.")
     auth_service_url: str = Field("http://127.0.0.1:8001", description="Replicas of the auth-service.")
-    state_dir: Path = Field(Path("knowledge-state"), description="Writable folder for the snapshots of editions.")
+    state_dir: Path = Field(Path("knowledge-state"), description="Writable folder for the snapshots of publications.")
     max_wordings: Annotated[int, Field(ge=1)] = Field(
         200_000, description="Questions and alternatives kept in memory over all organizations, about 1.5 kB each."
     )

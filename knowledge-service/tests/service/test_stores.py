@@ -8,7 +8,7 @@ import pytest
 
 from knowledge_service.domain.articles import Article, ArticleText, now
 from knowledge_service.domain.authoring import ArticleStore
-from knowledge_service.domain.editions import PublicationStore
+from knowledge_service.domain.current_publications import PublicationStore
 from knowledge_service.domain.importing import Import, ImportStore, RowError
 from knowledge_service.domain.keyed import KeyedReplies, KeyedReply, KeyedRequest
 from knowledge_service.domain.publications import CHUNK, Publication, digest_of, split

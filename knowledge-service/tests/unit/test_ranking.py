@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from knowledge_service.domain.answering import Answer, Answering, Asked, decide
 from knowledge_service.domain.articles import ArticleText, PublishedArticle
 from knowledge_service.domain.bm25 import Bm25Ranker
-from knowledge_service.domain.editions import Edition
+from knowledge_service.domain.current_publications import CurrentPublication
 from knowledge_service.domain.starter import starter_articles
 
 STARTER = Bm25Ranker(starter_articles())
@@ -24,12 +24,12 @@ PARTS = [
 ]
 
 
-class OneEdition:
+class OnePublication:
     def __init__(self, ranker: Bm25Ranker) -> None:
-        self._edition = Edition(1, ranker.scorer, datetime(2026, 1, 1, tzinfo=UTC), ranker)
+        self._publication = CurrentPublication(1, ranker.scorer, datetime(2026, 1, 1, tzinfo=UTC), ranker)
 
-    async def current(self, _organization_id: str) -> Edition:
-        return self._edition
+    async def current(self, _organization_id: str) -> CurrentPublication:
+        return self._publication
 
 
 def base_of(rows: Sequence[tuple[str, ...]]) -> Bm25Ranker:
@@ -42,8 +42,8 @@ def base_of(rows: Sequence[tuple[str, ...]]) -> Bm25Ranker:
 
 
 def asked(ranker: Bm25Ranker, question: str) -> Answer:
-    edition = Edition(1, ranker.scorer, datetime(2026, 1, 1, tzinfo=UTC), ranker)
-    return decide(edition, ranker.rank(question, 20), 5)
+    publication = CurrentPublication(1, ranker.scorer, datetime(2026, 1, 1, tzinfo=UTC), ranker)
+    return decide(publication, ranker.rank(question, 20), 5)
 
 
 @pytest.mark.parametrize(
@@ -178,7 +178,7 @@ async def test_tags_and_language_narrow_what_may_answer() -> None:
         PublishedArticle("a", 1, ArticleText("What is a cat?", "An animal.", tags=("pets",), language="en")),
         PublishedArticle("b", 1, ArticleText("What is a cat?", "Ein Tier.", tags=("tiere",), language="de-AT")),
     ]
-    answering = Answering(OneEdition(Bm25Ranker(articles)))  # type: ignore[arg-type]  # all that ask() needs of Editions
+    answering = Answering(OnePublication(Bm25Ranker(articles)))  # type: ignore[arg-type]  # all that ask() needs
 
     async def ids(**filters: object) -> list[str]:
         found = await answering.ask("o", Asked("what is a cat", **filters))  # type: ignore[arg-type]  # test data

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from knowledge_service.domain.articles import PublishedArticle
-from knowledge_service.domain.editions import Edition, Editions
+from knowledge_service.domain.current_publications import CurrentPublication, CurrentPublications
 from knowledge_service.domain.ranking import Accepts, Hit
 
 Outcome = Literal["answered", "clarify", "no_answer", "handoff"]
@@ -46,7 +46,7 @@ class Answer:
     suggestions: tuple[Hit, ...]
     follow_ups: tuple[str, ...]
     candidates: tuple[Hit, ...]
-    edition: Edition
+    publication: CurrentPublication
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,27 +61,27 @@ class Found:
 class Answering:
     """What happens when a question comes in."""
 
-    def __init__(self, editions: Editions) -> None:
-        self._editions = editions
+    def __init__(self, current_publications: CurrentPublications) -> None:
+        self._current_publications = current_publications
 
     async def ask(self, organization_id: str, asked: Asked) -> Answer:
-        """Answer from the current edition of the organization."""
-        edition = await self._editions.current(organization_id)
-        hits = edition.ranker.rank(asked.question, max(RANKED, asked.limit), _filter(edition, asked))
-        return decide(edition, hits, asked.limit)
+        """Answer from the current publication of the organization."""
+        publication = await self._current_publications.current(organization_id)
+        hits = publication.ranker.rank(asked.question, max(RANKED, asked.limit), _filter(publication, asked))
+        return decide(publication, hits, asked.limit)
 
     async def search(self, organization_id: str, queries: Sequence[str], limit: int) -> Found:
         """The best articles for each query, whatever their confidence."""
-        edition = await self._editions.current(organization_id)
-        hits = tuple(tuple(edition.ranker.rank(query, limit)) for query in queries)
-        return Found(hits, edition.published_at, edition.degraded)
+        publication = await self._current_publications.current(organization_id)
+        hits = tuple(tuple(publication.ranker.rank(query, limit)) for query in queries)
+        return Found(hits, publication.published_at, publication.degraded)
 
-    async def epoch(self, organization_id: str) -> Edition:
-        """The current edition, without asking it anything."""
-        return await self._editions.current(organization_id)
+    async def epoch(self, organization_id: str) -> CurrentPublication:
+        """The current publication, without asking it anything."""
+        return await self._current_publications.current(organization_id)
 
 
-def decide(edition: Edition, hits: Sequence[Hit], limit: int) -> Answer:
+def decide(publication: CurrentPublication, hits: Sequence[Hit], limit: int) -> Answer:
     """Answer, offer what it could be, or say that we do not know."""
     best = hits[0] if hits else None
     outcome = _outcome(best)
@@ -94,9 +94,9 @@ def decide(edition: Edition, hits: Sequence[Hit], limit: int) -> Answer:
         answer=answer,
         confidence=confidence,
         suggestions=suggestions,
-        follow_ups=_follow_ups(edition, answer, suggestions) if answer is not None else (),
+        follow_ups=_follow_ups(publication, answer, suggestions) if answer is not None else (),
         candidates=tuple(hits[:limit]),
-        edition=edition,
+        publication=publication,
     )
 
 
@@ -108,23 +108,23 @@ def _outcome(best: Hit | None) -> Outcome:
     return "clarify" if best.confidence >= POSSIBLE or best.covers >= KNOWN else "no_answer"
 
 
-def _follow_ups(edition: Edition, answer: Hit, suggestions: Sequence[Hit]) -> tuple[str, ...]:
+def _follow_ups(publication: CurrentPublication, answer: Hit, suggestions: Sequence[Hit]) -> tuple[str, ...]:
     """Questions on the same subject that a reader of this answer may have next."""
     taken = {answer.article.article_id, *(hit.article.article_id for hit in suggestions)}
     tags = set(answer.article.text.tags)
     related = [
         (-len(tags & set(article.text.tags)), position, article.text.question)
-        for position, article in enumerate(edition.ranker.articles)
+        for position, article in enumerate(publication.ranker.articles)
         if article.article_id not in taken and tags & set(article.text.tags)
     ]
     return tuple(question for _, _, question in sorted(related)[:FOLLOW_UPS])
 
 
-def _filter(edition: Edition, asked: Asked) -> Accepts | None:
+def _filter(publication: CurrentPublication, asked: Asked) -> Accepts | None:
     """Tags let through what carries any of them; a language counts only where there are articles in it."""
     wanted = frozenset(asked.tags)
     language = _language(asked.language) if asked.language else None
-    if language is not None and not any(_language(a.text.language) == language for a in edition.ranker.articles):
+    if language is not None and not any(_language(a.text.language) == language for a in publication.ranker.articles):
         language = None
     if language is None and not wanted:
         return None

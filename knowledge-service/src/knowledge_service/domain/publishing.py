@@ -6,7 +6,7 @@ from typing import Protocol
 
 from knowledge_service.domain.articles import PublishedArticle, now
 from knowledge_service.domain.authoring import ArticleStore
-from knowledge_service.domain.editions import Editions, PublicationStore
+from knowledge_service.domain.current_publications import CurrentPublications, PublicationStore
 from knowledge_service.domain.publications import Publication, digest_of, pack, split
 from shared.errors import Conflict
 from shared.ids import new_id
@@ -34,12 +34,12 @@ class Publishing:
         self,
         articles: ArticleStore,
         publications: PublicationStore,
-        editions: Editions,
+        current_publications: CurrentPublications,
         announcements: Announcements,
     ) -> None:
         self._articles = articles
         self._publications = publications
-        self._editions = editions
+        self._current_publications = current_publications
         self._announcements = announcements
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
@@ -61,7 +61,7 @@ class Publishing:
         publication = self._next(organization_id, head, articles, packed)
         if not await self._publications.publish(publication, packed):
             return None
-        await self._editions.install(publication, packed)
+        await self._current_publications.install(publication, packed)
         return publication
 
     def _next(

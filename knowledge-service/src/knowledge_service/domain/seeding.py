@@ -6,7 +6,7 @@ from uuid import UUID
 
 from knowledge_service.domain.articles import Article, PublishedArticle, now
 from knowledge_service.domain.authoring import ArticleStore
-from knowledge_service.domain.editions import STARTER
+from knowledge_service.domain.current_publications import STARTER
 from knowledge_service.domain.publications import Publication, digest_of, pack
 
 

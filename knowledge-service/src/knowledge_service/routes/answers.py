@@ -75,8 +75,8 @@ async def ask(
 @internal.get("/epoch")
 async def epoch(organization_id: str, _caller: InternalCaller, answering: TheAnswering) -> EpochState:
     """Which epoch answers now."""
-    edition = await answering.epoch(organization_id)
-    return EpochState(epoch=edition.epoch, scorer=edition.scorer, as_of=edition.published_at)
+    publication = await answering.epoch(organization_id)
+    return EpochState(epoch=publication.epoch, scorer=publication.scorer, as_of=publication.published_at)
 
 
 @internal.post("/retrieve")
@@ -134,10 +134,10 @@ def _told(answer: Answer, response: Response) -> KnowledgeAnswer:
             )
             for h in answer.candidates
         ],
-        epoch=answer.edition.epoch,
-        scorer=answer.edition.scorer,
-        as_of=answer.edition.published_at,
-        degraded=_degraded(response, degraded=answer.edition.degraded),
+        epoch=answer.publication.epoch,
+        scorer=answer.publication.scorer,
+        as_of=answer.publication.published_at,
+        degraded=_degraded(response, degraded=answer.publication.degraded),
     )
 
 

@@ -25,7 +25,7 @@ class DiskSnapshots:
     """
 
     def __init__(self, folder: Path, *, kept: int = KEPT) -> None:
-        self._folder = folder / "editions"
+        self._folder = folder / "publications"
         self._kept = kept
         self._saved = 0
 
@@ -56,14 +56,14 @@ class DiskSnapshots:
 
     def _path(self, organization_id: str) -> Path:
         name = hashlib.sha256(organization_id.encode()).hexdigest()[:40]
-        return self._folder / f"{name}.edition"
+        return self._folder / f"{name}.publication"
 
     def _sweep(self) -> None:
         """Now and then, remove what was not written for longest."""
         self._saved += 1
         if self._saved % SWEEP_EVERY != 1:
             return
-        files = sorted(self._folder.glob("*.edition"), key=lambda path: path.stat().st_mtime)
+        files = sorted(self._folder.glob("*.publication"), key=lambda path: path.stat().st_mtime)
         for path in files[: max(0, len(files) - self._kept)]:
             path.unlink(missing_ok=True)
 

@@ -1,7 +1,7 @@
 """Which knowledge answers for an organization right now, in memory, on local disk, or straight from the package.
 
-An edition is a publication with its ranker. It is immutable, so every replica that has the same epoch gives the same
-answers; what changes is only which edition is current, and that is asked from the store at most once a second.
+A publication with its built index is immutable, so every replica that has the same epoch gives the same answers; what
+changes is only which publication is current, and that is asked from the store at most once a second.
 """
 
 import asyncio
@@ -79,7 +79,7 @@ class Organizations(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Edition:
+class CurrentPublication:
     """A publication ready to answer; `epoch` is 0 when it is not the organization's own."""
 
     epoch: int
@@ -102,7 +102,7 @@ class _Known:
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
-class Shelf:
+class PublicationCache:
     """Built rankers by publication, least recently used out first; bounded by the wordings they hold."""
 
     def __init__(self, max_wordings: int) -> None:
@@ -128,8 +128,8 @@ class Shelf:
             self._wordings -= gone
 
 
-class Editions:
-    """The current edition of every organization."""
+class CurrentPublications:
+    """The current publication of every organization."""
 
     def __init__(
         self,
@@ -149,26 +149,26 @@ class Editions:
         self._organizations = organizations
         self._make_ranker = make_ranker
         self._packaged = packaged(starter)
-        self._shelf = Shelf(max_wordings)
+        self._cache = PublicationCache(max_wordings)
         self._clock = clock
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._loads: dict[UUID, asyncio.Task[Ranker]] = {}
         self._builds = asyncio.Semaphore(BUILDS)
         self._nothing = make_ranker(())
 
-    async def current(self, organization_id: str) -> Edition:
-        """The edition that answers now.
+    async def current(self, organization_id: str) -> CurrentPublication:
+        """The publication that answers now, with its index.
 
         While the store is away it is the last one known here, `degraded`; raises CapabilityUnavailable("knowledge")
         when the organization is known to have published something that is nowhere in reach.
         """
         publication, degraded = await self._head(organization_id)
         if publication is not None:
-            return await self._edition(publication, publication.epoch, degraded=degraded)
+            return await self._with_ranker(publication, publication.epoch, degraded=degraded)
         if degraded and await self._hints.announced(organization_id):
             raise CapabilityUnavailable(capability="knowledge")
         if not await self._organizations.wants_sample(organization_id):
-            return Edition(0, self._nothing.scorer, datetime.fromtimestamp(0, UTC), self._nothing, degraded)
+            return CurrentPublication(0, self._nothing.scorer, datetime.fromtimestamp(0, UTC), self._nothing, degraded)
         return await self._starter(degraded=degraded)
 
     async def published_versions(self, organization_id: str) -> dict[str, int]:
@@ -176,15 +176,15 @@ class Editions:
         publication, degraded = await self._head(organization_id)
         if publication is None:
             return {}
-        return (await self._edition(publication, publication.epoch, degraded=degraded)).versions()
+        return (await self._with_ranker(publication, publication.epoch, degraded=degraded)).versions()
 
-    async def install(self, publication: Publication, packed: bytes) -> Edition:
+    async def install(self, publication: Publication, packed: bytes) -> CurrentPublication:
         """Answer with a publication that was just made, before anybody is told that it was."""
         ranker = await self._built(publication, packed)
         known = self._remember(publication.organization_id)
         if known.publication is None or known.publication.epoch < publication.epoch:
             known.publication, known.checked_at = publication, self._clock()
-        return Edition(publication.epoch, ranker.scorer, publication.published_at, ranker)
+        return CurrentPublication(publication.epoch, ranker.scorer, publication.published_at, ranker)
 
     async def heard(self, organization_id: str, epoch: int) -> None:
         """Somebody announced an epoch: where the organization is known here, get ready before the next question."""
@@ -195,19 +195,19 @@ class Editions:
         try:
             await self.published_versions(organization_id)
         except ServiceError as error:
-            log.warning("edition_not_prepared", organization_id=organization_id, error=repr(error))
+            log.warning("publication_not_prepared", organization_id=organization_id, error=repr(error))
 
     async def load_starter(self) -> None:
-        """Build the starter edition before the first question."""
+        """Build the index of the starter base before the first question."""
         await self._starter(degraded=False)
 
-    async def _starter(self, *, degraded: bool) -> Edition:
+    async def _starter(self, *, degraded: bool) -> CurrentPublication:
         publication, unsure = await self._head(STARTER)
         if publication is None:
             publication = self._packaged[0]
-        edition = await self._edition(publication, 0, degraded=degraded or unsure)
+        current = await self._with_ranker(publication, 0, degraded=degraded or unsure)
         # Customers on the starter base have epoch 0 whatever it holds, so its contents are part of the scorer's name.
-        return Edition(0, f"{edition.scorer}+{publication.digest[:8]}", *_rest(edition))
+        return CurrentPublication(0, f"{current.scorer}+{publication.digest[:8]}", *_rest(current))
 
     def _remember(self, organization_id: str) -> _Known:
         known = self._known.get(organization_id)
@@ -243,11 +243,11 @@ class Editions:
                 known.publication = kept[0]
         return known.publication
 
-    async def _edition(self, publication: Publication, epoch: int, *, degraded: bool) -> Edition:
-        ranker = self._shelf.find(publication.publication_id)
+    async def _with_ranker(self, publication: Publication, epoch: int, *, degraded: bool) -> CurrentPublication:
+        ranker = self._cache.find(publication.publication_id)
         if ranker is None:
             ranker = await self._loaded(publication)
-        return Edition(epoch, ranker.scorer, publication.published_at, ranker, degraded)
+        return CurrentPublication(epoch, ranker.scorer, publication.published_at, ranker, degraded)
 
     async def _loaded(self, publication: Publication) -> Ranker:
         """The ranker of a publication, built once however many ask; it is built to the end even if they give up."""
@@ -261,7 +261,7 @@ class Editions:
     def _settled(self, publication_id: UUID, task: "asyncio.Task[Ranker]") -> None:
         self._loads.pop(publication_id, None)
         if not task.cancelled() and task.exception() is not None:
-            log.warning("edition_not_loaded", publication_id=str(publication_id), error=repr(task.exception()))
+            log.warning("publication_not_loaded", publication_id=str(publication_id), error=repr(task.exception()))
 
     async def _load(self, publication: Publication) -> Ranker:
         deadlines.lift()
@@ -278,7 +278,7 @@ class Editions:
     async def _built(self, publication: Publication, packed: bytes) -> Ranker:
         async with self._builds:
             ranker = await asyncio.to_thread(self._build, publication, packed)
-        self._shelf.put(publication.publication_id, ranker)
+        self._cache.put(publication.publication_id, ranker)
         return ranker
 
     def _build(self, publication: Publication, packed: bytes) -> Ranker:
@@ -286,7 +286,7 @@ class Editions:
         ranker = self._make_ranker(unpack(packed))
         self._snapshots.save(publication, packed)
         log.info(
-            "edition_built",
+            "index_built",
             organization_id=publication.organization_id,
             epoch=publication.epoch,
             articles=publication.articles,
@@ -295,8 +295,8 @@ class Editions:
         return ranker
 
 
-def _rest(edition: Edition) -> tuple[datetime, Ranker, bool]:
-    return edition.published_at, edition.ranker, edition.degraded
+def _rest(current: CurrentPublication) -> tuple[datetime, Ranker, bool]:
+    return current.published_at, current.ranker, current.degraded
 
 
 def packaged(articles: Sequence[PublishedArticle]) -> tuple[Publication, bytes]:

@@ -1,4 +1,4 @@
-"""Which edition answers: freshness, restarts, outages, the starter base."""
+"""Which publication answers: freshness, restarts, outages, the starter base."""
 
 import asyncio
 from pathlib import Path
@@ -7,7 +7,7 @@ import pytest
 
 from knowledge_service.domain.articles import Article, ArticleText, now
 from knowledge_service.domain.bm25 import Bm25Ranker
-from knowledge_service.domain.editions import STARTER, Editions, Shelf, packaged
+from knowledge_service.domain.current_publications import STARTER, CurrentPublications, PublicationCache, packaged
 from knowledge_service.domain.publications import pack, split, unpack
 from knowledge_service.domain.publishing import Publishing
 from knowledge_service.domain.seeding import Seeding
@@ -48,8 +48,8 @@ class World:
 
     def replica(
         self, snapshots: InMemorySnapshots | DiskSnapshots | None = None, *, wants: Wants | None = None
-    ) -> Editions:
-        return Editions(
+    ) -> CurrentPublications:
+        return CurrentPublications(
             self.publications,
             snapshots or InMemorySnapshots(),
             hints=self.announced,
@@ -60,11 +60,11 @@ class World:
             clock=self.clock,
         )
 
-    async def publish(self, editions: Editions, *questions: str, organization: str = ORGANIZATION) -> int:
+    async def publish(self, replica: CurrentPublications, *questions: str, organization: str = ORGANIZATION) -> int:
         for question in questions:
             at = now()
             await self.articles.put(organization, Article(new_id(), 1, ArticleText(question, "So."), at, at))
-        publishing = Publishing(self.articles, self.publications, editions, self.announced)
+        publishing = Publishing(self.articles, self.publications, replica, self.announced)
         return (await publishing.publish(organization)).epoch
 
 
@@ -73,18 +73,18 @@ def world() -> World:
     return World()
 
 
-async def questions_of(editions: Editions, organization: str = ORGANIZATION) -> list[str]:
-    return sorted(article.text.question for article in (await editions.current(organization)).ranker.articles)
+async def questions_of(replica: CurrentPublications, organization: str = ORGANIZATION) -> list[str]:
+    return sorted(article.text.question for article in (await replica.current(organization)).ranker.articles)
 
 
 async def test_the_replica_that_published_answers_with_it_at_once(world: World) -> None:
-    editions = world.replica()
-    await editions.current(ORGANIZATION)
+    replica = world.replica()
+    await replica.current(ORGANIZATION)
 
-    epoch = await world.publish(editions, "One?")
+    epoch = await world.publish(replica, "One?")
 
-    assert (await editions.current(ORGANIZATION)).epoch == epoch == 1
-    assert await questions_of(editions) == ["One?"]
+    assert (await replica.current(ORGANIZATION)).epoch == epoch == 1
+    assert await questions_of(replica) == ["One?"]
 
 
 async def test_another_replica_sees_it_after_a_second_without_being_told(world: World) -> None:
@@ -110,17 +110,17 @@ async def test_another_replica_sees_it_at_once_when_told(world: World) -> None:
 
 
 async def test_an_outage_keeps_the_last_edition_and_says_so(world: World) -> None:
-    editions = world.replica()
-    await world.publish(editions, "One?")
+    replica = world.replica()
+    await world.publish(replica, "One?")
     world.outage.on = True
     world.clock.at += 3_600
 
-    during = await editions.current(ORGANIZATION)
+    during = await replica.current(ORGANIZATION)
 
     assert during.degraded
     assert [article.text.question for article in during.ranker.articles] == ["One?"]
     world.outage.on = False
-    assert not (await editions.current(ORGANIZATION)).degraded
+    assert not (await replica.current(ORGANIZATION)).degraded
 
 
 async def test_a_restart_during_an_outage_answers_from_the_disk(world: World, tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ async def test_a_restart_during_an_outage_answers_from_the_disk(world: World, tm
 
 async def test_a_damaged_file_counts_as_none(world: World, tmp_path: Path) -> None:
     await world.publish(world.replica(DiskSnapshots(tmp_path)), "One?")
-    (file,) = (tmp_path / "editions").glob("*.edition")
+    (file,) = (tmp_path / "publications").glob("*.publication")
 
     for damage in (file.read_bytes()[:-3], b"", b"{}\n", b"[1]\n", b"\x00\xff"):
         file.write_bytes(damage)
@@ -142,18 +142,18 @@ async def test_a_damaged_file_counts_as_none(world: World, tmp_path: Path) -> No
 
 
 async def test_a_disk_that_cannot_be_written_costs_no_answer(world: World, tmp_path: Path) -> None:
-    (tmp_path / "editions").write_text("a file where the folder should be")
+    (tmp_path / "publications").write_text("a file where the folder should be")
 
-    editions = world.replica(DiskSnapshots(tmp_path))
-    await world.publish(editions, "One?")
+    replica = world.replica(DiskSnapshots(tmp_path))
+    await world.publish(replica, "One?")
 
-    assert await questions_of(editions) == ["One?"]
+    assert await questions_of(replica) == ["One?"]
 
 
 async def test_the_starter_base_answers_for_those_who_published_nothing_and_want_it(world: World) -> None:
-    editions = world.replica(wants=Wants("plain"))
+    replica = world.replica(wants=Wants("plain"))
 
-    wanted, unwanted = await editions.current("anybody"), await editions.current("plain")
+    wanted, unwanted = await replica.current("anybody"), await replica.current("plain")
 
     assert (wanted.epoch, len(wanted.ranker.articles)) == (0, len(SAMPLE))
     assert wanted.scorer.startswith("bm25-1+")
@@ -161,9 +161,9 @@ async def test_the_starter_base_answers_for_those_who_published_nothing_and_want
 
 
 async def test_everybody_shares_one_index_of_the_starter_base(world: World) -> None:
-    editions = world.replica()
+    replica = world.replica()
 
-    rankers = {id((await editions.current(f"organization {n}")).ranker) for n in range(20)}
+    rankers = {id((await replica.current(f"organization {n}")).ranker) for n in range(20)}
 
     assert len(rankers) == 1
 
@@ -179,8 +179,8 @@ async def test_during_an_outage_nobody_who_published_gets_the_starter_base(world
 
 
 async def test_seeding_twice_changes_nothing_and_a_new_release_replaces(world: World) -> None:
-    editions = world.replica()
-    publishing = Publishing(world.articles, world.publications, editions, world.announced)
+    replica = world.replica()
+    publishing = Publishing(world.articles, world.publications, replica, world.announced)
     seeding = Seeding(world.articles, world.publications, publishing)
 
     first = await seeding.seed(SAMPLE)
@@ -196,25 +196,25 @@ async def test_seeding_twice_changes_nothing_and_a_new_release_replaces(world: W
 async def test_an_index_is_built_once_however_many_ask_at_once(world: World) -> None:
     await world.publish(world.replica(), "One?")
     builds: list[int] = []
-    editions = world.replica()
-    make = editions._make_ranker
-    editions._make_ranker = lambda articles: builds.append(len(articles)) or make(articles)  # type: ignore[func-returns-value]  # counts
+    replica = world.replica()
+    make = replica._make_ranker
+    replica._make_ranker = lambda articles: builds.append(len(articles)) or make(articles)  # type: ignore[func-returns-value]  # counts
 
-    await asyncio.gather(*(editions.current(ORGANIZATION) for _ in range(20)))
+    await asyncio.gather(*(replica.current(ORGANIZATION) for _ in range(20)))
 
     assert builds == [1]
 
 
 def test_the_shelf_drops_what_was_not_used_for_longest_and_keeps_the_newest() -> None:
-    shelf = Shelf(max_wordings=2)
+    cache = PublicationCache(max_wordings=2)
     ranker = Bm25Ranker(SAMPLE[:1])
     first, second = new_id(), new_id()
 
-    shelf.put(first, ranker)
-    shelf.put(second, ranker)
+    cache.put(first, ranker)
+    cache.put(second, ranker)
 
-    assert shelf.find(first) is None
-    assert shelf.find(second) is ranker
+    assert cache.find(first) is None
+    assert cache.find(second) is ranker
 
 
 def test_packing_is_the_same_whatever_the_order_and_reads_back_whole() -> None:
