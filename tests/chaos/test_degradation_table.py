@@ -10,9 +10,10 @@ from typing import Any
 
 import httpx2
 import pytest
+from redis import Redis
 
 from local_stack.testing import Stack, running_stack
-from shared.degradation import ENGINES, LOST_WITH, TABLE, Cell, Engine, Row
+from shared.degradation import ENGINES, LOST_WITH, TABLE, Cell, Engine, Outage, Row
 from shared.testing import eventually_blocking
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -26,7 +27,11 @@ PROCESSES: dict[Engine, str] = {
     "redis_data": "redis-data",
 }
 NOTICED = 3
-HEALED = {"stopped": 45, "frozen": 15}
+HEALED = {"stopped": 45, "frozen": 15, "full": 15}
+WAYS: list[tuple[Outage, str]] = [
+    *((engine, how) for engine in ENGINES for how in ("stopped", "frozen")),
+    ("redis_data_full", "full"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +48,11 @@ def product(stack: Stack) -> Iterator[Product]:
 
 @contextmanager
 def away(stack: Stack, engine: Engine, how: str) -> Iterator[None]:
+    if how == "full":
+        with full(stack, PROCESSES[engine]):
+            time.sleep(NOTICED)
+            yield
+        return
     name = PROCESSES[engine]
     if how == "stopped":
         stack.faq("stop", name)
@@ -58,6 +68,19 @@ def away(stack: Stack, engine: Engine, how: str) -> Iterator[None]:
         else:
             for process in stack.processes(name):
                 process.kill(signal.SIGCONT)
+
+
+@contextmanager
+def full(stack: Stack, name: str) -> Iterator[None]:
+    """A server at its memory limit, which refuses what writes and answers all else."""
+    (process,) = stack.processes(name)
+    with Redis.from_url(str(process.url)) as server:
+        before = server.config_get("maxmemory")["maxmemory"]
+        server.config_set("maxmemory", 1)
+        try:
+            yield
+        finally:
+            server.config_set("maxmemory", before)
 
 
 def kept(cell: Cell, row: Row, reply: httpx2.Response) -> bool:
@@ -76,9 +99,9 @@ def test_every_operation_of_the_table_is_tried() -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("how", ["stopped", "frozen"])
-@pytest.mark.parametrize("engine", ENGINES)
-def test_the_table_holds_while_an_engine_is_away(stack: Stack, product: Product, engine: Engine, how: str) -> None:
+@pytest.mark.parametrize(("outage", "how"), WAYS)
+def test_the_table_holds_while_an_engine_is_away(stack: Stack, product: Product, outage: Outage, how: str) -> None:
+    engine: Engine = "redis_data" if outage == "redis_data_full" else outage
     user = product.newcomer()
     broken = []
 
@@ -87,7 +110,7 @@ def test_the_table_holds_while_an_engine_is_away(stack: Stack, product: Product,
             began = time.monotonic()
             reply = OPERATIONS[row.operation](product, user)
             took = time.monotonic() - began
-            if not kept(row.cell(engine), row, reply) or took > SLOWEST:
+            if not kept(row.cell(outage), row, reply) or took > SLOWEST:
                 broken.append((row.operation, reply.status_code, reply.text[:200], round(took, 1)))
         health = product.health()
 

@@ -1,14 +1,24 @@
 """What each capability promises while an engine is away: one table for the services, the chaos tests and the docs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 Engine = Literal["postgresql", "cql", "redis_cache", "redis_data"]
+Outage = Literal["postgresql", "cql", "redis_cache", "redis_data", "redis_data_full"]
 Capability = Literal["accounts", "conversations", "cache", "notifications", "tasks", "knowledge"]
 Promise = Literal["served", "refused", "served_or_refused"]
 
 ENGINES: tuple[Engine, ...] = ("postgresql", "cql", "redis_cache", "redis_data")
+OUTAGES: Mapping[Outage, str] = {
+    "postgresql": "PostgreSQL away",
+    "cql": "CQL away",
+    "redis_cache": "redis-cache away",
+    "redis_data": "redis-data away",
+    "redis_data_full": "redis-data full",
+}
+"""What can be wrong, and how the documents call it. A server that is full, read-only or loading still answers, but it
+cannot serve: it counts as away."""
 CAPABILITIES: tuple[Capability, ...] = ("accounts", "conversations", "cache", "notifications", "tasks", "knowledge")
 
 
@@ -34,14 +44,15 @@ class Row:
     redis_cache: Cell = SERVED
     redis_data: Cell = SERVED
 
-    def cell(self, engine: Engine) -> Cell:
-        """The promise while `engine` is away."""
+    def cell(self, outage: Outage) -> Cell:
+        """The promise during an outage."""
         return {
             "postgresql": self.postgresql,
             "cql": self.cql,
             "redis_cache": self.redis_cache,
             "redis_data": self.redis_data,
-        }[engine]
+            "redis_data_full": self.redis_data,
+        }[outage]
 
 
 def _refused(note: str = "") -> Cell:
@@ -112,8 +123,8 @@ def _words(cell: Cell) -> str:
 
 def as_markdown() -> Iterator[str]:
     """The table as lines of Markdown, for docs/architecture.md."""
-    yield "| | PostgreSQL away | CQL away | redis-cache away | redis-data away |"
-    yield "|---|---|---|---|---|"
+    yield f"| | {' | '.join(OUTAGES.values())} |"
+    yield "|---" * (len(OUTAGES) + 1) + "|"
     for row in TABLE:
-        cells = " | ".join(_words(row.cell(engine)) for engine in ENGINES)
+        cells = " | ".join(_words(row.cell(outage)) for outage in OUTAGES)
         yield f"| {row.operation.replace('_', ' ')} | {cells} |"
