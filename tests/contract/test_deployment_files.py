@@ -29,7 +29,7 @@ SECRETS = (
     "AUTH_SIGNING_KEY_SECRET",
     "TASK_POSTGRES_APP_PASSWORD",
 )
-FILLED = {name: f"filled-{name.lower()}" for name in SECRETS}
+FILLED = {name: f"q7Vn-0fJxWm3_RtYb8KeZc5L-{name.lower()}" for name in SECRETS}
 
 
 def compose(*arguments: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:

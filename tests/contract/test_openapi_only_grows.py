@@ -22,17 +22,21 @@ from chat_service.settings import ChatSettings
 from gateway.app import ROUTES
 from knowledge_service.settings import KnowledgeSettings
 from notification_service.settings import NotificationSettings
+from shared.testing import KEY
 from task_worker.settings import TaskSettings
 
 SNAPSHOT = Path(__file__).with_name("openapi.json")
-SECRETS = {
-    "INTERNAL_IDENTITY_KEY": "k" * 32,
-    "CURSOR_KEY": "c" * 32,
-    "AUTH_PASSWORD_PEPPER": "p" * 32,
-    "AUTH_SIGNING_KEY_SECRET": "s" * 32,
-    "AUTH_POSTGRES_APP_PASSWORD": "a",
-    "TASK_POSTGRES_APP_PASSWORD": "t",
-}
+SECRETS = dict.fromkeys(
+    (
+        "INTERNAL_IDENTITY_KEY",
+        "CURSOR_KEY",
+        "AUTH_PASSWORD_PEPPER",
+        "AUTH_SIGNING_KEY_SECRET",
+        "AUTH_POSTGRES_APP_PASSWORD",
+        "TASK_POSTGRES_APP_PASSWORD",
+    ),
+    KEY.decode(),
+)
 
 
 def applications() -> Iterator[FastAPI]:

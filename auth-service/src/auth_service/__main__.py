@@ -10,6 +10,7 @@ from auth_service.settings import AuthSettings
 from shared import logs
 from shared.errors import ServiceError
 from shared.service import serve
+from shared.settings import read_settings
 
 
 def main() -> int:
@@ -17,7 +18,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m auth_service", description=__doc__)
     parser.add_argument("command", nargs="?", default="serve", choices=["serve", *commands.COMMANDS])
     command = parser.parse_args().command
-    settings = AuthSettings()
+    settings = read_settings(AuthSettings)
     if command == "serve":
         serve(make_app(settings), settings)
         return 0

@@ -3,10 +3,10 @@
 from datetime import timedelta
 from typing import Annotated, ClassVar
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
-from shared.settings import PostgresSettings, ServiceSettings
+from shared.settings import PostgresSettings, Secret, ServiceSettings
 
 
 class AuthSettings(ServiceSettings, PostgresSettings):
@@ -18,11 +18,11 @@ class AuthSettings(ServiceSettings, PostgresSettings):
     port: int = Field(8001, description="Port the service listens on.")
     postgres_db: str = Field("auth", description="Database of this service.")
     postgres_app_user: str = Field("auth_app", description="Role the service logs in as; made by `migrate`.")
-    cursor_key: SecretStr = Field(description="Key that signs list cursors, 32+ characters.")
-    password_pepper: SecretStr = Field(
+    cursor_key: Secret = Field(description="Key that signs list cursors, 32+ characters.")
+    password_pepper: Secret = Field(
         description="Mixed into every password hash; without it the hashes are worthless, to us too. 32+ characters."
     )
-    signing_key_secret: SecretStr = Field(description="Encrypts the private keys of tokens at rest, 32+ characters.")
+    signing_key_secret: Secret = Field(description="Encrypts the private keys of tokens at rest, 32+ characters.")
     token_issuer: str = Field("multidb", description="`iss` of access tokens.")
     token_audience: str = Field("multidb-api", description="`aud` of access tokens.")
     access_token_lifetime: timedelta = Field(timedelta(minutes=15), description="How long an access token is good.")

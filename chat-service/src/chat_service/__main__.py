@@ -7,12 +7,13 @@ from chat_service.settings import ChatSettings
 from shared import logs
 from shared.migrations import migrate_cql
 from shared.service import serve
+from shared.settings import read_settings
 
 
 def main() -> None:
     """Do what the first argument says."""
     command = sys.argv[1] if len(sys.argv) > 1 else "serve"
-    settings = ChatSettings()
+    settings = read_settings(ChatSettings)
     if command == "migrate":
         logs.configure(settings.service, settings.log_level)
         migrate_cql(settings, "chat_service")

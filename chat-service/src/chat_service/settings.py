@@ -4,9 +4,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 
-from shared.settings import CqlSettings, RedisSettings, ServiceSettings
+from shared.settings import CqlSettings, RedisSettings, Secret, ServiceSettings
 
 
 class ChatSettings(ServiceSettings, RedisSettings, CqlSettings, env_prefix="CHAT_"):
@@ -16,7 +16,7 @@ class ChatSettings(ServiceSettings, RedisSettings, CqlSettings, env_prefix="CHAT
 
     port: int = Field(8002, description="Port the service listens on.")
     keyspace: str = Field("chat", description="CQL keyspace of conversations.")
-    cursor_key: SecretStr = Field(description="Key that signs cursors, 32+ characters; the same on every replica.")
+    cursor_key: Secret = Field(description="Key that signs cursors, 32+ characters; the same on every replica.")
     auth_service_url: str = Field("http://127.0.0.1:8001", description="Replicas of auth-service.")
     knowledge_service_url: str = Field("http://127.0.0.1:8003", description="Replicas of knowledge-service.")
     state_dir: Path = Field(Path(".multidb/state/chat-service"), description="Folder for journals; must be kept.")

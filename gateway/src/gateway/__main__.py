@@ -7,11 +7,12 @@ from gateway.app import App
 from gateway.server.running import server_for
 from gateway.settings import GatewaySettings
 from shared import logs
+from shared.settings import read_settings
 
 
 def main() -> None:
     """Serve until SIGTERM: stop accepting, finish what runs, end the streams, leave."""
-    settings = GatewaySettings()
+    settings = read_settings(GatewaySettings)
     logs.configure(settings.service, settings.log_level)
     app = App(settings)
     if settings.metrics_port is not None:

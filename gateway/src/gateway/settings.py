@@ -11,7 +11,7 @@ from shared.settings import RedisSettings, ServiceSettings
 class GatewaySettings(RedisSettings, ServiceSettings):
     """Settings of the gateway: `GATEWAY_…`, then the deployment-wide names."""
 
-    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_")
     service: ClassVar[str] = "gateway"
 
     port: int = Field(8000, description="Port the gateway listens on.")

@@ -7,12 +7,13 @@ from knowledge_service.app import make_app
 from knowledge_service.settings import KnowledgeSettings
 from shared import logs
 from shared.service import serve
+from shared.settings import read_settings
 
 
 def main() -> int:
     """Run one command; 2 for an unknown one."""
     command = sys.argv[1] if len(sys.argv) > 1 else "serve"
-    settings = KnowledgeSettings()
+    settings = read_settings(KnowledgeSettings)
     if command == "serve":
         serve(make_app(settings), settings)
         return 0

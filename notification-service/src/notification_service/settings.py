@@ -3,10 +3,10 @@
 from datetime import timedelta
 from typing import Annotated, ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import RedisSettings, ServiceSettings
+from shared.settings import RedisSettings, Secret, ServiceSettings
 
 
 class NotificationSettings(ServiceSettings, RedisSettings):
@@ -16,7 +16,7 @@ class NotificationSettings(ServiceSettings, RedisSettings):
     service: ClassVar[str] = "notification-service"
 
     port: int = Field(8004, description="Port the service listens on.")
-    cursor_key: SecretStr = Field(description="Key that signs list cursors, 32+ characters.")
+    cursor_key: Secret = Field(description="Key that signs list cursors, 32+ characters.")
     task_worker_url: str = Field(
         "http://task-worker:8005", description="Where the events are that an emptied inbox is rebuilt from."
     )

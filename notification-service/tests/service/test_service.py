@@ -28,7 +28,7 @@ def app(redis_data_url: str) -> FastAPI:
     return make_app(
         NotificationSettings(
             internal_identity_key=SecretStr(KEY.decode()),
-            cursor_key=SecretStr("c" * 32),
+            cursor_key=SecretStr("a cursor key for tests, used nowhere else"),
             redis_data_url=redis_data_url,
             task_worker_url="http://127.0.0.1:9",
         )

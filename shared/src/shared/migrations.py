@@ -96,7 +96,7 @@ async def _owner(settings: PostgresSettings, database: str) -> asyncpg.Connectio
                 host=settings.postgres_host,
                 port=settings.postgres_port,
                 user=settings.postgres_user,
-                password=settings.postgres_password.get_secret_value(),
+                password=settings.postgres_password.get_secret_value() if settings.postgres_password else None,
                 database=database,
                 timeout=2,
                 command_timeout=DDL.total_seconds(),

@@ -3,7 +3,8 @@ from typing import ClassVar
 import pytest
 from pydantic import Field, ValidationError
 
-from shared.settings import CqlSettings, PostgresSettings, RedisSettings, ServiceSettings
+from shared.settings import CqlSettings, PostgresSettings, RedisSettings, ServiceSettings, read_settings
+from shared.testing import KEY
 
 
 class Settings(ServiceSettings, PostgresSettings, RedisSettings, CqlSettings, env_prefix="THING_"):
@@ -20,8 +21,8 @@ class Settings(ServiceSettings, PostgresSettings, RedisSettings, CqlSettings, en
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ("POSTGRES_HOST", "REDIS_HOST", "REDIS_CACHE_URL", "REDIS_DATA_URL", "SCYLLA_HOST", "LOG_LEVEL"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("INTERNAL_IDENTITY_KEY", "k" * 32)
-    monkeypatch.setenv("THING_POSTGRES_APP_PASSWORD", "p")
+    monkeypatch.setenv("INTERNAL_IDENTITY_KEY", KEY.decode())
+    monkeypatch.setenv("THING_POSTGRES_APP_PASSWORD", "anything")
     return monkeypatch
 
 
@@ -64,3 +65,39 @@ def test_a_secret_has_no_default(environment: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ValidationError, match="internal_identity_key"):
         Settings()
+
+
+def test_an_empty_variable_counts_as_one_that_is_not_set(environment: pytest.MonkeyPatch) -> None:
+    environment.setenv("THING_COLOUR", "")
+    environment.setenv("INTERNAL_IDENTITY_KEY", "")
+
+    with pytest.raises(ValidationError, match="Field required"):
+        Settings()
+
+    environment.setenv("INTERNAL_IDENTITY_KEY", KEY.decode())
+    assert Settings().colour == "red"
+
+
+@pytest.mark.usefixtures("environment")
+def test_settings_cannot_be_changed_whatever_they_are_mixed_of() -> None:
+    settings = Settings()
+
+    with pytest.raises(ValidationError, match="frozen"):
+        settings.port = 1
+
+
+def test_every_fault_is_a_line_that_names_its_variable(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.delenv("INTERNAL_IDENTITY_KEY")
+    environment.setenv("THING_PORT", "eighty")
+    environment.setenv("SCYLLA_PORT", "ninety")
+
+    with pytest.raises(SystemExit) as leaving:
+        read_settings(Settings)
+
+    lines = capsys.readouterr().err.splitlines()
+    assert leaving.value.code == 2
+    assert {line.split()[1] for line in lines} == {"INTERNAL_IDENTITY_KEY", "THING_PORT", "SCYLLA_PORT"}
+    assert all(line.startswith("thing-service: ") for line in lines)
+    assert not any(word in line for line in lines for word in ("eighty", "ninety"))

@@ -6,6 +6,7 @@ import sys
 from shared import logs
 from shared.migrations import migrate_postgres
 from shared.service import serve
+from shared.settings import read_settings
 from task_worker.app import make_app
 from task_worker.settings import TaskSettings
 
@@ -18,7 +19,7 @@ def main(arguments: list[str]) -> int:
     if command not in COMMANDS or len(arguments) > 1:
         print(f"usage: python -m task_worker [{'|'.join(COMMANDS)}]", file=sys.stderr)
         return 2
-    settings = TaskSettings()
+    settings = read_settings(TaskSettings)
     if command == "serve":
         serve(make_app(settings), settings)
     elif command == "migrate":

@@ -4,22 +4,22 @@ import socket
 from datetime import timedelta
 from typing import Annotated, ClassVar
 
-from pydantic import Field, SecretStr
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from shared.settings import PostgresSettings, ServiceSettings
+from shared.settings import PostgresSettings, Secret, ServiceSettings
 
 
 class TaskSettings(ServiceSettings, PostgresSettings):
     """Settings of the API process and of the workers: `TASK_...`, then the deployment-wide name."""
 
-    model_config = SettingsConfigDict(env_prefix="TASK_", frozen=True, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="TASK_")
     service: ClassVar[str] = "task-worker"
 
     port: int = Field(8005, description="Port the service listens on.")
     postgres_db: str = Field("tasks", description="Database of this service.")
     postgres_app_user: str = Field("tasks_app", description="Role the service logs in as; made by `migrate`.")
-    cursor_key: SecretStr = Field(description="Key that signs list cursors, 32+ characters.")
+    cursor_key: Secret = Field(description="Key that signs list cursors, 32+ characters.")
     auth_service_url: str = Field("http://127.0.0.1:8001", description="Replicas of auth-service.")
     chat_service_url: str = Field("http://127.0.0.1:8002", description="Replicas of chat-service.")
     knowledge_service_url: str = Field("http://127.0.0.1:8003", description="Replicas of knowledge-service.")

@@ -12,12 +12,15 @@ from shared.errors import Overloaded
 Result = TypeVar("Result")
 
 NICENESS = 10
+"""Steps below the rest of the process, however nice that is itself: nobody may take a step up."""
+LOWEST = 19
 
 
 def _be_nice() -> None:
     """Lower this thread alone; where a system only knows the niceness of processes, leave it."""
     if hasattr(os, "setpriority") and os.uname().sysname == "Linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        own = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), min(LOWEST, own + NICENESS))
 
 
 class HashingPool:
