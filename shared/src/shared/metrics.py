@@ -1,6 +1,8 @@
-"""Metrics that every service keeps: request count and duration by route template, method and status."""
+"""Metrics that every service keeps: requests by route template, method and status; background work that ended."""
 
 from prometheus_client import CollectorRegistry, Histogram, start_http_server
+
+from shared.background import ENDED
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -10,6 +12,7 @@ class RequestMetrics:
 
     def __init__(self, service: str) -> None:
         self.registry = CollectorRegistry()
+        self.registry.register(ENDED)
         self._histogram = Histogram(
             "http_server_request_duration_seconds",
             "Time from the first byte of a request to the last byte of its reply.",
