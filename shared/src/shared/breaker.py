@@ -8,12 +8,17 @@ import structlog
 
 log = structlog.get_logger()
 
+SILENCE = timedelta(milliseconds=450)
+"""How long a dependency must have said nothing at all before a wait that we gave up counts against it."""
+LATE = timedelta(milliseconds=150)
+"""A timer of ours that rings so much too late tells of a busy process, not of the dependency."""
+
 
 class Breaker:
     """Opens after failures in a row or over time, lets one probe through at a time, closes on its success.
 
-    Not thread-safe: belongs to one event loop. `allows()` must be followed by `succeeded()`, `failed()` or
-    `abandoned()` (the call ended without a verdict, for example because it was cancelled).
+    Not thread-safe: belongs to one event loop. `allows()` must be followed by `succeeded()`, `failed()`,
+    `timed_out()` or `abandoned()` (the call ended without a verdict, for example because it was cancelled).
     """
 
     def __init__(
@@ -31,6 +36,12 @@ class Breaker:
         self._failures = 0
         self._next_probe = 0.0
         self._is_open = False
+        self._heard_at = float("-inf")
+
+    @property
+    def now(self) -> float:
+        """The time by this breaker's clock, for `timed_out`."""
+        return self._clock()
 
     @property
     def is_open(self) -> bool:
@@ -49,6 +60,7 @@ class Breaker:
 
     def succeeded(self) -> None:
         """The dependency answered."""
+        self.heard()
         self._failures = 0
         if self._is_open:
             self._is_open = False
@@ -63,6 +75,24 @@ class Breaker:
             self._is_open = True
             self._next_probe = self._clock() + self._probe_every
             log.warning("breaker_opened", dependency=self.dependency, failures=self._failures)
+
+    def heard(self) -> None:
+        """The dependency sent something, whatever it was and whomever it was for."""
+        self._heard_at = self._clock()
+
+    def timed_out(self, since: float, at_most: timedelta | None = None) -> None:
+        """We stopped waiting for an answer to what was asked at `since`; `at_most` is what we meant to wait.
+
+        A deadline is ours and says nothing about the dependency, so this is a failure only where it sent nothing to
+        anybody for that long: a slow answer among others is no outage, a frozen server is one. Where we waited longer
+        than we meant to, it was we who were frozen.
+        """
+        waited = self._clock() - since
+        we_slept = at_most is not None and waited > (at_most + LATE).total_seconds()
+        if self._heard_at < since and waited >= SILENCE.total_seconds() and not we_slept:
+            self.failed()
+        else:
+            self.abandoned()
 
     def abandoned(self) -> None:
         """The call ended without a verdict; the next caller may probe at once."""

@@ -40,6 +40,8 @@ LOOK_EVERY = timedelta(milliseconds=500)
 """How long a probe may take and the pause between two: a frozen node is known to be away within two seconds."""
 IN_FLIGHT = 256
 QUEUE = timedelta(milliseconds=100)
+GRACE = timedelta(milliseconds=20)
+"""Time to read what came in while our own loop was busy, before a reply counts as missing."""
 AWAY = (NoHostAvailable, OperationTimedOut, Unavailable, RequestExecutionException, DriverException, OSError)
 
 Row = Any
@@ -167,6 +169,7 @@ class Cql:
         except TimeoutError as error:
             self._breaker.abandoned()
             raise Overloaded from error
+        began = self._breaker.now
         try:
             rows: list[Row] = await work()
         except InvalidRequest as error:
@@ -174,6 +177,10 @@ class Cql:
             if not str(error).endswith("does not exist") and "unconfigured table" not in str(error):
                 raise
             log.warning("cql_not_migrated", error=repr(error))
+            raise CapabilityUnavailable(capability=self._capability) from error
+        except (OperationTimedOut, TimeoutError) as error:
+            await self._timed_out(began, STATEMENT)
+            log.warning("cql_timed_out", error=repr(error))
             raise CapabilityUnavailable(capability=self._capability) from error
         except AWAY as error:
             self._breaker.failed()
@@ -186,6 +193,10 @@ class Cql:
             self._admission.release()
         self._breaker.succeeded()
         return rows
+
+    async def _timed_out(self, began: float, at_most: timedelta) -> None:
+        await asyncio.sleep(GRACE.total_seconds())
+        self._breaker.timed_out(began, at_most + GRACE)
 
     async def _prepare(self, statement: str) -> tuple[Session, PreparedStatement]:
         session = self._session
@@ -216,7 +227,9 @@ class Cql:
         return await done
 
     async def _connect(self) -> None:
-        cluster = make_cluster(self._settings, connection=LoopConnection.on(asyncio.get_running_loop()))
+        cluster = make_cluster(
+            self._settings, connection=LoopConnection.on(asyncio.get_running_loop(), self._breaker.heard)
+        )
         try:
             session = await asyncio.to_thread(cluster.connect, self._settings.keyspace)
         except BaseException:
@@ -241,11 +254,12 @@ class Cql:
 
     async def _probe(self) -> None:
         """Ask for something small; silence counts as a failure sooner than for a statement, so that it is noticed."""
+        began = self._breaker.now
         try:
             async with asyncio.timeout(SILENCE.total_seconds()):
                 await self.execute("SELECT release_version FROM system.local")
         except TimeoutError:
-            self._breaker.failed()
+            await self._timed_out(began, SILENCE)
 
 
 def _fail(waiting: asyncio.Future[list[Row]], error: BaseException) -> None:

@@ -67,10 +67,14 @@ class LoopConnection(Connection):  # type: ignore[misc] # the driver has no type
         self.loop.call_soon_threadsafe(self._watch)
         self._send_options_message()
 
+    @staticmethod
+    def heard() -> None:
+        """A node sent something."""
+
     @classmethod
-    def on(cls, loop: asyncio.AbstractEventLoop) -> type["LoopConnection"]:
-        """The class of connections of that loop."""
-        return type("LoopConnection", (cls,), {"loop": loop})
+    def on(cls, loop: asyncio.AbstractEventLoop, heard: Callable[[], None]) -> type["LoopConnection"]:
+        """The class of connections of that loop; `heard` is told whenever a node sends something."""
+        return type("LoopConnection", (cls,), {"loop": loop, "heard": staticmethod(heard)})
 
     @classmethod
     def create_timer(cls, timeout: float, callback: Callable[[], Any]) -> _Timer:
@@ -151,5 +155,6 @@ class LoopConnection(Connection):  # type: ignore[misc] # the driver has no type
         if not data:
             self.close()
             return
+        self.heard()
         self._iobuf.write(data)
         self.process_io_buffer()

@@ -110,10 +110,11 @@ class ServiceClient:
             headers["Content-Type"] = "application/json"
         if request_id:
             headers["X-Request-Id"] = request_id
+        began = self._breaker.now
         try:
             response = await self._send(method, path, content, query, headers, repeat=repeat)
         except (httpx2.TransportError, TimeoutError) as error:
-            self._breaker.failed()
+            self._count(error, began)
             log.warning("neighbour_away", neighbour=self.service, error=repr(error))
             raise self._away() from error
         except asyncio.CancelledError:
@@ -163,6 +164,12 @@ class ServiceClient:
                 headers={**headers, "X-Deadline-Ms": str(int(left * 1000))},
                 timeout=httpx2.Timeout(left, connect=min(left, CONNECT.total_seconds())),
             )
+
+    def _count(self, error: Exception, began: float) -> None:
+        if isinstance(error, TimeoutError | httpx2.TimeoutException):
+            self._breaker.timed_out(began)
+        else:
+            self._breaker.failed()
 
     def _away(self) -> CapabilityUnavailable:
         return CapabilityUnavailable(capability=self._capability)

@@ -82,11 +82,11 @@ class Postgres:
         """A connection of the pool. One that timed out is thrown away: its state on a frozen server is unknown."""
         if self._pool is None or not self._takes_connections or not self._breaker.allows():
             raise CapabilityUnavailable(capability=self._capability)
-        pool = self._pool
+        pool, began = self._pool, self._breaker.now
         try:
             connection = await pool.acquire(timeout=deadlines.remaining(STATEMENT))
         except AWAY as error:
-            self._breaker.failed()
+            self._count(error, began)
             raise CapabilityUnavailable(capability=self._capability) from error
         except asyncio.CancelledError:
             self._breaker.abandoned()
@@ -95,7 +95,7 @@ class Postgres:
             yield connection
         except AWAY as error:
             _discard(connection)
-            self._breaker.failed()
+            self._count(error, began)
             raise CapabilityUnavailable(capability=self._capability) from error
         except asyncio.CancelledError:
             _discard(connection)
@@ -111,6 +111,15 @@ class Postgres:
             self._breaker.succeeded()
         finally:
             await self._release(pool, connection)
+
+    def _count(self, error: Exception, began: float) -> None:
+        """What an error says of the server: it answered, it is away, or we stopped waiting."""
+        if isinstance(error, asyncpg.QueryCanceledError):
+            self._breaker.succeeded()
+        elif isinstance(error, TimeoutError):
+            self._breaker.timed_out(began)
+        else:
+            self._breaker.failed()
 
     async def _release(self, pool: asyncpg.Pool, connection: asyncpg.Connection) -> None:
         try:

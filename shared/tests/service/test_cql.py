@@ -1,6 +1,7 @@
 """Statements over the driver's connections on our own loop."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -59,8 +60,19 @@ async def test_a_statement_waits_no_longer_than_its_request_may(cql: Cql) -> Non
     try:
         with pytest.raises(CapabilityUnavailable):
             await asyncio.gather(*(cql.execute(GET, (number,)) for number in range(200)))
+        assert cql.status == "ok", "our own deadline is no outage"
     finally:
         deadlines.lift()
 
-    assert await is_ok(cql)
+    assert await cql.execute(GET, (1,))
+
+
+async def test_a_process_that_was_busy_itself_does_not_take_the_database_for_away(cql: Cql) -> None:
+    statements = [asyncio.create_task(cql.execute(GET, (number,))) for number in range(20)]
+    await asyncio.sleep(0)
+
+    time.sleep(1)  # noqa: ASYNC251 - longer than a statement may take, and nobody reads what came in
+    await asyncio.gather(*statements, return_exceptions=True)
+
+    assert cql.status == "ok"
     assert await cql.execute(GET, (1,))

@@ -65,3 +65,67 @@ def test_an_abandoned_probe_gives_its_turn_to_the_next() -> None:
     breaker.abandoned()
 
     assert breaker.allows()
+
+
+def test_a_deadline_of_ours_is_no_failure_while_others_get_answers() -> None:
+    clock = Clock()
+    breaker = Breaker("thing", failures=2, clock=clock)
+
+    for _ in range(10):
+        began = breaker.now
+        clock.now += 0.6
+        breaker.heard()
+        clock.now += 0.2
+        breaker.timed_out(began)
+
+    assert not breaker.is_open
+
+
+def test_a_deadline_that_left_no_time_to_answer_is_no_failure() -> None:
+    clock = Clock()
+    breaker = Breaker("thing", failures=2, clock=clock)
+
+    for _ in range(10):
+        began = breaker.now
+        clock.now += 0.05
+        breaker.timed_out(began)
+
+    assert not breaker.is_open
+
+
+def test_silence_towards_everybody_opens_it() -> None:
+    clock = Clock()
+    breaker = Breaker("thing", failures=2, clock=clock)
+    breaker.heard()
+    clock.now += 0.01
+
+    for _ in range(2):
+        began = breaker.now
+        clock.now += 0.8
+        breaker.timed_out(began)
+
+    assert breaker.is_open
+
+
+def test_a_probe_that_got_no_time_lets_the_next_one_probe() -> None:
+    clock = Clock()
+    breaker = opened(clock)
+    clock.now = 1.1
+    assert breaker.allows()
+
+    breaker.timed_out(1.05)
+
+    assert breaker.is_open
+    assert breaker.allows()
+
+
+def test_a_wait_that_our_own_process_slept_through_is_no_failure() -> None:
+    clock = Clock()
+    breaker = Breaker("thing", failures=2, clock=clock)
+
+    for _ in range(10):
+        began = breaker.now
+        clock.now += 1.5
+        breaker.timed_out(began, timedelta(seconds=0.8))
+
+    assert not breaker.is_open
