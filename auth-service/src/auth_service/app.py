@@ -102,5 +102,6 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> FastAPI:
         lifespan=lifespan,
         routers=(accounts.router, keys.router, billing.router, audit.router, internal.router),
         databases=lambda: {"postgresql": postgres.status},
+        clock_skew=lambda: postgres.clock.skew_ms,
         description="Accounts, sessions, plans, quota and the audit log.",
     )

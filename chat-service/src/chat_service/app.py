@@ -102,6 +102,7 @@ def make_app(settings: ChatSettings, transports: Transports | None = None) -> Fa
         lifespan=lifespan,
         routers=(history.router, analytics.router, internal.router),
         databases=engines.databases,
+        clock_skew=lambda: engines.data.clock.skew_ms,
         description="Messages, sessions and history of MultiDB.",
     )
     app.router.routes.append(Route(PATH, SendMessage(app.state), methods=["POST"], include_in_schema=False))

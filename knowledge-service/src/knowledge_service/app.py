@@ -86,5 +86,6 @@ def make_app(settings: KnowledgeSettings) -> FastAPI:
         lifespan=lifespan,
         routers=(articles.router, imports.router, answers.router, answers.internal),
         databases=databases,
+        clock_skew=lambda: redis.clock.skew_ms,
         description="Articles, publishing and answering.",
     )

@@ -60,6 +60,7 @@ def make_app(settings: NotificationSettings) -> FastAPI:
         lifespan=lifespan,
         routers=(notifications.router, internal.router),
         databases=lambda: {"redis_data": redis.status},
+        clock_skew=lambda: redis.clock.skew_ms,
         description="Inboxes and live notifications.",
     )
 

@@ -235,6 +235,9 @@ class Cql:
         except BaseException:
             await asyncio.to_thread(cluster.shutdown)
             raise
+        # A statement without a timestamp of its own gets the engine's: clocks of replicas differ, and the engine stamps
+        # its lightweight transactions by its own clock, too (docs/adr/0011).
+        session.use_client_timestamp = False
         self._cluster, self._session = cluster, session
         self._breaker.succeeded()
         log.info("cql_connected", keyspace=self._settings.keyspace)

@@ -1,6 +1,9 @@
 """Metrics that every service keeps: requests by route template, method and status; background work that ended."""
 
-from prometheus_client import CollectorRegistry, Histogram, start_http_server
+import math
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 
 from shared.background import ENDED
 
@@ -32,6 +35,20 @@ class RequestMetrics:
             self._children[key] = child
         child.observe(seconds)
 
+    def watch_clock(self, skew: Callable[[], int | None]) -> None:
+        """Offer `clock_skew_seconds`: how far the clock here is ahead of an engine's; NaN while that is unknown."""
+        gauge = Gauge(
+            "clock_skew_seconds",
+            "By how much the clock of this process is ahead of the clock of its engine.",
+            ("service",),
+            registry=self.registry,
+        )
+        gauge.labels(self._service).set_function(lambda: _seconds(skew()))
+
     def serve(self, host: str, port: int) -> None:
         """Offer the metrics on a port of their own, never through the gateway."""
         start_http_server(port, addr=host, registry=self.registry)
+
+
+def _seconds(milliseconds: int | None) -> float:
+    return math.nan if milliseconds is None else milliseconds / 1000

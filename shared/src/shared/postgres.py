@@ -11,6 +11,7 @@ import structlog
 
 from shared import deadlines
 from shared.breaker import Breaker
+from shared.clock import HybridClock
 from shared.contracts.health import EngineStatus
 from shared.errors import CapabilityUnavailable
 from shared.settings import PostgresSettings
@@ -47,6 +48,8 @@ class Postgres:
         self._takes_connections = True
         self._pool: asyncpg.Pool | None = None
         self._watch: asyncio.Task[None] | None = None
+        self.clock = HybridClock()
+        """Time as this server has it."""
 
     async def start(self) -> None:
         """Try to connect now, for at most a second, and keep trying in the background."""
@@ -152,7 +155,7 @@ class Postgres:
             else:
                 await self._knock()
                 async with self.connection() as connection:
-                    await connection.fetchval("SELECT 1")
+                    await self.clock.compare(lambda: connection.fetchval(TIME))
         except (*AWAY, asyncpg.PostgresError) as error:
             self._breaker.failed()
             log.warning("postgres_away", error=repr(error))
@@ -194,5 +197,6 @@ def _discard(connection: asyncpg.Connection) -> None:
         connection.terminate()
 
 
+TIME = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
 SSL_REQUEST = struct.pack("!II", 8, 80_877_103)
 SET_ORGANIZATION = "SELECT set_config('app.organization_id', $1, true)"

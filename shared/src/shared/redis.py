@@ -17,6 +17,7 @@ from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.breaker import Breaker
+from shared.clock import HybridClock
 from shared.contracts.health import EngineStatus
 from shared.errors import CapabilityUnavailable
 
@@ -76,9 +77,12 @@ class RedisStore:
         )
         self._watch: asyncio.Task[None] | None = None
         self._refused_until = 0.0
+        self.clock = HybridClock()
+        """Time as this server has it."""
 
     async def start(self) -> None:
-        """Watch the server in the background, so that its return is noticed without traffic."""
+        """Look at the server once and go on in the background, so that its return is noticed without traffic."""
+        await self._look()
         self._watch = asyncio.create_task(self._keep_watching())
 
     async def close(self) -> None:
@@ -136,10 +140,23 @@ class RedisStore:
         self._refused_until = time.monotonic() + REFUSAL_HOLDS.total_seconds()
 
     async def _keep_watching(self) -> None:
-        """Ask in the background, with a write, since a full server still answers a ping."""
         while True:
-            with contextlib.suppress(CapabilityUnavailable, RedisError):
-                if self._breaker.allows():
-                    await self._asked(lambda redis: redis.set(PROBE, b"1", px=WATCH_EVERY * 10))
-                    self._refused_until = 0.0
+            await self._look()
             await asyncio.sleep((WATCH_WHILE_AWAY if self.status != "ok" else WATCH_EVERY).total_seconds())
+
+    async def _look(self) -> None:
+        """Ask with a write, since a full server still answers a ping, and for the time, to correct ours."""
+        with contextlib.suppress(CapabilityUnavailable, RedisError):
+            if self._breaker.allows():
+                await self._asked(lambda redis: redis.set(PROBE, b"1", px=WATCH_EVERY * 10))
+                self._refused_until = 0.0
+                await self.clock.compare(self._time)
+
+    async def _time(self) -> int:
+        seconds, microseconds = await self._asked(_server_time)
+        return seconds * 1_000_000 + microseconds
+
+
+async def _server_time(redis: Redis) -> tuple[int, int]:
+    seconds, microseconds = await redis.time()
+    return int(seconds), int(microseconds)

@@ -23,6 +23,7 @@ from shared.settings import ServiceSettings
 
 Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
 Databases = Callable[[], Mapping[str, EngineStatus]]
+ClockSkew = Callable[[], int | None]
 
 
 def create_app(
@@ -31,17 +32,20 @@ def create_app(
     lifespan: Lifespan,
     routers: Iterable[APIRouter],
     databases: Databases,
+    clock_skew: ClockSkew = lambda: None,
     routes: Iterable[BaseRoute] = (),
     description: str = "",
 ) -> FastAPI:
     """A service's application: `routers` with its paths, `routes` for plain ones, `databases` for its own health.
 
+    `clock_skew`: milliseconds by which the clock here is ahead of an engine's, for health and metrics.
     `app.state.front` is what a server runs instead, when there is one: an application in front of this one, within an
     edge (`app.state.edge(...)`) of its own.
     `app.state.draining` is set when the process is asked to end, before it waits for what still runs.
     Call `app.add_middleware` only with pure ASGI middleware: BaseHTTPMiddleware costs ten times as much.
     """
     metrics = RequestMetrics(settings.service)
+    metrics.watch_clock(clock_skew)
     app = FastAPI(
         title=settings.service,
         version=__version__,
@@ -52,7 +56,7 @@ def create_app(
         redoc_url=None,
     )
     problems.install(app)
-    app.include_router(_health(settings.service, databases, metrics))
+    app.include_router(_health(settings.service, databases, clock_skew, metrics))
     for router in routers:
         app.include_router(router)
     app.router.routes.extend(routes)
@@ -69,7 +73,7 @@ def create_app(
     return app
 
 
-def _health(service: str, databases: Databases, metrics: RequestMetrics) -> APIRouter:
+def _health(service: str, databases: Databases, clock_skew: ClockSkew, metrics: RequestMetrics) -> APIRouter:
     router = APIRouter(include_in_schema=False)
 
     @router.get("/health/live")
@@ -82,7 +86,9 @@ def _health(service: str, databases: Databases, metrics: RequestMetrics) -> APIR
 
     @router.get("/internal/health")
     async def health() -> ServiceHealth:
-        return ServiceHealth(service=service, version=__version__, databases=dict(databases()))
+        return ServiceHealth(
+            service=service, version=__version__, databases=dict(databases()), clock_skew_ms=clock_skew()
+        )
 
     @router.get("/internal/metrics")
     async def prometheus() -> Response:

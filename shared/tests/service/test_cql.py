@@ -76,3 +76,15 @@ async def test_a_process_that_was_busy_itself_does_not_take_the_database_for_awa
 
     assert cql.status == "ok"
     assert await cql.execute(GET, (1,))
+
+
+async def test_a_write_without_a_timestamp_gets_the_engines_whatever_our_clock_says(
+    cql: Cql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hour = 3_600
+    monkeypatch.setattr("cassandra.timestamps.time.time", lambda: 1_000 * hour)
+
+    await cql.execute(PUT, (9, b"x"))
+    written = await cql.execute("SELECT writetime(value) AS at, toUnixTimestamp(now()) AS now FROM blobs WHERE id = 9")
+
+    assert abs(written[0].at / 1000 - written[0].now) < hour * 1000

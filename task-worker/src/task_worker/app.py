@@ -39,6 +39,7 @@ def make_app(settings: TaskSettings) -> FastAPI:
         lifespan=lifespan,
         routers=(tasks.router, internal.router),
         databases=lambda: {"postgresql": postgres.status},
+        clock_skew=lambda: postgres.clock.skew_ms,
         description="Background analysis and research.",
     )
     app.state.submission = Submission(PostgresTasks(postgres), AuthQuota(auth))

@@ -20,6 +20,8 @@ log = structlog.get_logger()
 EVERY = timedelta(seconds=1).total_seconds()
 SILENCES = 2
 """Probes in a row that a replica may leave unanswered before it counts as away."""
+UNREADABLE = ServiceHealth(service="", version="", databases={})
+"""What counts as said by a replica that answered something else."""
 
 
 class Monitor:
@@ -53,13 +55,13 @@ class Monitor:
     async def _replica(self, calls: OwnCalls, replica: Replica) -> ReplicaReport:
         """A refused connection counts at once; silence only the second time, since a busy machine may be late once."""
         try:
-            said = ServiceHealth.model_validate_json(await calls.probe(replica, "/internal/health")).databases
+            said = ServiceHealth.model_validate_json(await calls.probe(replica, "/internal/health"))
         except (ReplicaFailed, DeadlineExceeded) as error:
             replica.missed += 1 if getattr(error, "timed_out", True) else SILENCES
             replica.is_well = replica.missed < SILENCES
             return ReplicaReport(replica.databases if replica.is_well else None)
         except (ServiceError, ValidationError) as error:
             log.warning("health_unreadable", upstream=calls.upstream.service, error=repr(error))
-            said = {}
-        replica.missed, replica.is_well, replica.databases = 0, True, said
-        return ReplicaReport(said)
+            said = UNREADABLE
+        replica.missed, replica.is_well, replica.databases = 0, True, said.databases
+        return ReplicaReport(said.databases, said.clock_skew_ms)

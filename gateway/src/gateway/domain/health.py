@@ -25,14 +25,16 @@ class ReplicaReport:
     """What one replica said of the databases it uses; None when it did not answer."""
 
     databases: Mapping[str, EngineStatus] | None
+    clock_skew_ms: int | None = None
 
 
 class ServiceSummary(TypedDict):
-    """One service: how many of its known replicas answer."""
+    """One service: how many of its known replicas answer, and the clock among them that is most wrong."""
 
     status: Status
     replicas: int
     known: int
+    clock_skew_ms: int | None
 
 
 class Health(TypedDict):
@@ -71,7 +73,9 @@ def summarize(
 def _service(replicas: Sequence[ReplicaReport]) -> ServiceSummary:
     live = sum(replica.databases is not None for replica in replicas)
     status: Status = "unavailable" if not live else "ok" if live == len(replicas) else "degraded"
-    return ServiceSummary(status=status, replicas=live, known=len(replicas))
+    skews = [replica.clock_skew_ms for replica in replicas if replica.clock_skew_ms is not None]
+    worst = max(skews, key=abs, default=None)
+    return ServiceSummary(status=status, replicas=live, known=len(replicas), clock_skew_ms=worst)
 
 
 def _engines_away(reports: Mapping[str, Sequence[ReplicaReport]], own: Mapping[Engine, EngineStatus]) -> set[Engine]:
