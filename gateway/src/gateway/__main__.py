@@ -17,7 +17,13 @@ def main() -> None:
     app = App(settings)
     if settings.metrics_port is not None:
         app.metrics.serve(settings.host, settings.metrics_port)
-    server = server_for(app, host=settings.host, port=settings.port, drain=settings.drain)
+    server = server_for(
+        app,
+        host=settings.host,
+        port=settings.port,
+        drain=settings.drain,
+        max_connections=settings.max_connections,
+    )
     # uvicorn raises the signal again once it has drained; handled here, it ends in an orderly exit with status 0
     signal.signal(signal.SIGTERM, lambda *_: None)
     inherited = None if settings.listen_fd is None else [socket.socket(fileno=settings.listen_fd)]

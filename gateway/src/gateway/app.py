@@ -20,8 +20,9 @@ from gateway.domain.health import PROVIDED_BY
 from gateway.domain.rate_limits import Limit, RateLimits, SharedBuckets
 from gateway.domain.tokens import Revoked, Tokens
 from gateway.routes import accounts, chat, knowledge, notifications, own, tasks
+from gateway.routes.entrance import Entrance, pools
 from gateway.routes.gateway import Gateway
-from gateway.routes.pages import DocumentPages, HealthPages, pages
+from gateway.routes.pages import DocumentPages, HealthPages, own_pages
 from gateway.routes.table import RouteTable
 from gateway.settings import GatewaySettings
 from gateway.store.buckets import RedisBuckets
@@ -102,7 +103,7 @@ async def compose(
     table = RouteTable(ROUTES)
     gateway = Gateway(
         table=table,
-        pages=pages(HealthPages(monitor), DocumentPages(__version__, table, documents)),
+        pages=own_pages(HealthPages(monitor), DocumentPages(__version__, table, documents)),
         upstreams=upstreams,
         tokens=Tokens(keys, revoked),
         limits=limits,
@@ -111,7 +112,7 @@ async def compose(
         signer=signer,
         metrics=metrics,
         access_log=access_log,
-        max_in_flight=settings.max_in_flight,
+        entrance=Entrance(pools(settings.max_in_flight)),
     )
     async with AsyncExitStack() as stack:
         for upstream in upstreams.values():

@@ -18,7 +18,10 @@ class GatewaySettings(RedisSettings, ServiceSettings):
     listen_fd: int | None = Field(
         None, description="Inherited listening socket instead of host and port: a restart behind it refuses nobody."
     )
-    max_in_flight: int = Field(1024, ge=1, description="Requests worked on at once; more get 503.")
+    max_in_flight: int = Field(
+        256, ge=1, description="Most requests worked on at once in each pool; how many in fact follows their latency."
+    )
+    max_connections: int = Field(8192, ge=16, description="Open connections of clients; more get 503 and are closed.")
     auth_service_url: str = Field("http://127.0.0.1:8001", description="Replicas of auth-service, separated by commas.")
     chat_service_url: str = Field("http://127.0.0.1:8002", description="Replicas of chat-service, separated by commas.")
     knowledge_service_url: str = Field("http://127.0.0.1:8003", description="Replicas of knowledge-service.")

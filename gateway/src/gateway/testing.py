@@ -241,7 +241,8 @@ async def running_gateway(
 ) -> AsyncIterator[RunningGateway]:
     """The whole gateway, its server included, on a free port until the block ends."""
     app = App(settings, log_requests=False, buckets=buckets or InMemoryBuckets())
-    server = server_for(app, host="127.0.0.1", port=0, drain=settings.drain, loop="none")
+    most = settings.max_connections
+    server = server_for(app, host="127.0.0.1", port=0, drain=settings.drain, max_connections=most, loop="none")
     task = asyncio.create_task(server._serve())  # noqa: SLF001 - without its signal handlers, which belong to the tests
     while not server.started:
         if task.done():

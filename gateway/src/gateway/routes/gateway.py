@@ -13,12 +13,16 @@ from gateway.access_log import AccessLog
 from gateway.clients.connection import Reply
 from gateway.clients.upstream import Request, Upstream
 from gateway.domain.addresses import ClientAddresses, limit_key
+from gateway.domain.admission import Kind
 from gateway.domain.rate_limits import PLANS, Limit, RateLimits
 from gateway.domain.tokens import Claims, Tokens
+from gateway.routes.entrance import Entrance
 from gateway.routes.incoming import Incoming
 from gateway.routes.table import JSON, MEBIBYTE, Match, Route, RouteTable
+from shared.deadlines import WHOLE_REQUEST
 from shared.errors import (
     BodyTooLarge,
+    DeadlineExceeded,
     InternalError,
     Overloaded,
     RateLimited,
@@ -116,7 +120,7 @@ class Gateway:
         signer: IdentitySigner,
         metrics: RequestMetrics,
         access_log: AccessLog,
-        max_in_flight: int,
+        entrance: Entrance,
     ) -> None:
         self._table = table
         self._pages = pages
@@ -128,13 +132,11 @@ class Gateway:
         self._signer = signer
         self._metrics = metrics
         self._access_log = access_log
-        self._max_in_flight = max_in_flight
-        self._in_flight = 0
+        self._entrance = entrance
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request; whatever goes wrong becomes a problem document here, the outermost place there is."""
         incoming = Incoming(scope, self._addresses)
-        self._in_flight += 1
         try:
             await self._serve(incoming, receive, send)
         except ServiceError as error:
@@ -145,7 +147,6 @@ class Gateway:
             log.error("request_failed", error=repr(error), exc_info=error)
             await self._problem(incoming, send, InternalError())
         finally:
-            self._in_flight -= 1
             self._access_log.record(incoming, self._metrics)
 
     async def _serve(self, incoming: Incoming, receive: Receive, send: Send) -> None:
@@ -165,29 +166,78 @@ class Gateway:
         await self._answer(incoming, send, page.status, headers, page.body, SECURITY)
 
     async def _pass_on(self, incoming: Incoming, match: Match, receive: Receive, send: Send) -> None:
+        """Nothing is read, verified or sent before the request is admitted, but for what is known by heart."""
         route = match.route
         framing = _check_body(incoming, route)
-        if self._in_flight > self._max_in_flight:
-            raise Overloaded
-        if route.access == "user":
-            incoming.claims = await self._verify(incoming)
-            principal = incoming.claims.principal
-            await self._throttle(incoming, principal.user_id, PLANS.get(principal.plan) or PLANS["free"])
-        else:
-            principal = None
+        await self._recognize(incoming, route)
+        await self._enter(incoming, route)
+        try:
+            await self._identify(incoming, route)
+            body: bytes | AsyncIterator[bytes] = b""
+            if framing is not None:
+                is_upload = route.max_body > MEBIBYTE
+                body = _chunks(receive, route.max_body) if is_upload else await self._body(incoming, route, receive)
+            request = self._request(incoming, match, body)
+            reply = await self._send(incoming, route, request)
+        finally:
+            self._leave(incoming)
+        await self._relay(incoming, reply, receive, send)
+
+    async def _recognize(self, incoming: Incoming, route: Route) -> None:
+        """Whose request this is, as far as that costs nothing; who asks too often is told so first of all."""
+        if route.access == "public":
             await self._throttle(incoming, limit_key(incoming.address), self._anonymous)
+            return
+        incoming.known = self._tokens.remembered(incoming.headers.get(b"authorization"))
+        if incoming.known is not None:
+            await self._throttle_user(incoming, incoming.known)
+
+    async def _identify(self, incoming: Incoming, route: Route) -> None:
+        if route.access == "public":
+            return
+        incoming.claims = await self._verify(incoming)
+        if incoming.known is None:
+            incoming.known = incoming.claims
+            await self._throttle_user(incoming, incoming.claims)
+
+    async def _enter(self, incoming: Incoming, route: Route) -> None:
+        """Wait for the turn, at most 50 ms; a client that left meanwhile is not worked for."""
+        kind = _kind(route, incoming.known)
+        if kind is None:
+            return
+        who = incoming.known.principal.organization_id if incoming.known else limit_key(incoming.address)
+        incoming.ticket = await self._entrance.enter(kind, who)
+        if incoming.is_abandoned:
+            self._leave(incoming)
+            raise Overloaded
+
+    def _leave(self, incoming: Incoming) -> None:
+        ticket, incoming.ticket = incoming.ticket, None
+        if ticket is not None:
+            self._entrance.leave(ticket, operation=incoming.measures)
+
+    async def _body(self, incoming: Incoming, route: Route, receive: Receive) -> bytes:
+        """The whole body; who sends it slowly does so at its own cost, and is admitted again once it is there."""
+        if incoming.is_whole:
+            return await _read_body(receive, route.max_body)
+        self._leave(incoming)
+        body = await _read_body(receive, route.max_body)
+        await self._enter(incoming, route)
+        return body
+
+    def _request(self, incoming: Incoming, match: Match, body: bytes | AsyncIterator[bytes]) -> Request:
+        route = match.route
         assert route.service is not None  # noqa: S101 - _serve chose by this
-        is_streamed = framing is not None and route.max_body > MEBIBYTE
-        body = await _read_body(receive, route.max_body) if framing is not None and not is_streamed else b""
-        deadline = route.deadline.total_seconds()
+        is_streamed = not isinstance(body, bytes)
+        seconds = route.deadline.total_seconds()
         head = [
             b"x-internal-identity: ",
-            self._signer.sign(route.service, principal),
+            self._signer.sign(route.service, incoming.claims.principal if incoming.claims else None),
             b"\r\nx-request-id: ",
             incoming.request_id,
             b"\r\ntraceparent: ",
             incoming.traceparent,
-            b"\r\nx-deadline-ms: %d\r\nx-client-address: " % (deadline * 1000),
+            b"\r\nx-deadline-ms: %d\r\nx-client-address: " % (seconds * 1000),
             incoming.address.encode("latin-1"),
             b"\r\n",
         ]
@@ -197,20 +247,29 @@ class Gateway:
                 head += (name, b": ", headers[name], b"\r\n")
         if route.retry_key:
             head += (b"x-retry-key: ", str(uuid_utils.uuid7()).encode(), b"\r\n")
-        if is_streamed:
+        if not isinstance(body, bytes):
             head.append(b"transfer-encoding: chunked\r\n")
         elif body or route.method not in ("GET", "DELETE"):
             head.append(b"content-length: %d\r\n" % len(body))
-        request = Request(
+        return Request(
             route.method,
             match.path + b"?" + incoming.query if incoming.query else match.path,
             b"".join(head),
-            deadline + UPLOAD if is_streamed else deadline,
-            _chunks(receive, route.max_body) if is_streamed else body,
+            seconds + UPLOAD if is_streamed else seconds,
+            body,
             repeatable=route.retry_key or incoming.method in IDEMPOTENT or b"idempotency-key" in headers,
         )
-        reply = await self._upstreams[route.service].send(request)
-        await self._relay(incoming, reply, receive, send)
+
+    async def _send(self, incoming: Incoming, route: Route, request: Request) -> Reply:
+        """The service's reply. How long it took tells how busy we are, but for long work and for failures at once."""
+        try:
+            reply = await self._upstreams[route.service or ""].send(request)
+        except DeadlineExceeded:
+            incoming.measures = route.operation
+            raise
+        if route.deadline == WHOLE_REQUEST and reply.status < HTTPStatus.INTERNAL_SERVER_ERROR:
+            incoming.measures = route.operation
+        return reply
 
     async def _verify(self, incoming: Incoming) -> Claims:
         """Failed attempts count against their address, so that guessing is slow."""
@@ -219,6 +278,10 @@ class Gateway:
         except Unauthenticated:
             await self._throttle(incoming, limit_key(incoming.address), self._anonymous)
             raise
+
+    async def _throttle_user(self, incoming: Incoming, claims: Claims) -> None:
+        principal = claims.principal
+        await self._throttle(incoming, principal.user_id, PLANS.get(principal.plan) or PLANS["free"])
 
     async def _throttle(self, incoming: Incoming, key: str, limit: Limit) -> None:
         verdict = self._limits.admit_now(key, limit) or await self._limits.admit(key, limit)
@@ -260,7 +323,6 @@ class Gateway:
         """Events until the service ends them, the client leaves, its token ends, or this gateway is drained."""
         incoming.scope["is_stream"] = True
         reply.lift_deadline()
-        self._in_flight -= 1
         watch = asyncio.create_task(self._watch(incoming.claims, reply, receive))
         try:
             await self._start(incoming, send, reply.status, headers, PRIVATE)
@@ -270,7 +332,6 @@ class Gateway:
             await send({"type": "http.response.body"})
         finally:
             watch.cancel()
-            self._in_flight += 1
 
     async def _watch(self, claims: Claims | None, reply: Reply, receive: Receive) -> None:
         loop = asyncio.get_running_loop()
@@ -328,6 +389,13 @@ def _check_body(incoming: Incoming, route: Route) -> bytes | None:
     if media not in route.media and not (media.endswith(b"+json") and route.media >= JSON):
         raise UnsupportedMediaType
     return framing
+
+
+def _kind(route: Route, claims: Claims | None) -> Kind | None:
+    """The class a request competes in; None is never refused."""
+    if route.work == "chat":
+        return "chat_free" if claims is None or claims.principal.plan == "free" else "chat_paid"
+    return None if route.work == "always" else route.work
 
 
 async def _piece(receive: Receive) -> tuple[bytes, bool]:

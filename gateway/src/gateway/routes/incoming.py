@@ -8,6 +8,7 @@ import uuid_utils
 from starlette.types import Scope
 
 from gateway.domain.addresses import ClientAddresses
+from gateway.domain.admission import Ticket
 from gateway.domain.rate_limits import Limit, Verdict
 from gateway.domain.tokens import Claims
 from gateway.routes.table import Route
@@ -17,7 +18,11 @@ TRACEPARENT = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a
 
 
 class Incoming:
-    """One request on its way through the gateway."""
+    """One request on its way through the gateway.
+
+    `known`: whose it seems to be; `claims`: whose it is, verified. `ticket`: its place among the admitted; `measures`:
+    the operation whose latency its duration tells, if it tells any.
+    """
 
     __slots__ = (
         "address",
@@ -25,6 +30,8 @@ class Incoming:
         "claims",
         "code",
         "headers",
+        "known",
+        "measures",
         "method",
         "path",
         "query",
@@ -34,6 +41,7 @@ class Incoming:
         "started",
         "status",
         "throttle",
+        "ticket",
     )
 
     def __init__(self, scope: Scope, addresses: ClientAddresses) -> None:
@@ -48,11 +56,27 @@ class Incoming:
         client = scope["client"]
         self.address = addresses.of(client[0] if client else "", self.headers.get(b"x-forwarded-for"))
         self.route: Route | None = None
+        self.known: Claims | None = None
         self.claims: Claims | None = None
+        self.ticket: Ticket | None = None
+        self.measures: str | None = None
         self.throttle: tuple[Limit, Verdict] | None = None
         self.status = 0
         self.code: str | None = None
         self.started = False
+
+    @property
+    def is_abandoned(self) -> bool:
+        """Whether the client has left, or had to wait and sends no more: nobody will read the answer."""
+        peer, ticket = self.scope.get("peer"), self.ticket
+        if peer is None:
+            return False
+        return bool(peer.is_gone or (peer.is_leaving and ticket is not None and ticket.has_waited))
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all of the body is there."""
+        return bool(self.scope.get("is_whole"))
 
     @property
     def traceparent(self) -> bytes:

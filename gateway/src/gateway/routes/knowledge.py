@@ -11,7 +11,7 @@ ROUTES = (
     Route("GET", "/knowledge/articles/{article_id}/versions", "list_versions", KNOWLEDGE),
     Route("PATCH", "/knowledge/articles/{article_id}", "change_article", KNOWLEDGE),
     Route("DELETE", "/knowledge/articles/{article_id}", "delete_article", KNOWLEDGE),
-    Route("POST", "/knowledge/publish", "publish", KNOWLEDGE, deadline=FILE_DEADLINE),
+    Route("POST", "/knowledge/publish", "publish", KNOWLEDGE, deadline=FILE_DEADLINE, work="background"),
     Route(
         "POST",
         "/knowledge/import",
@@ -20,8 +20,9 @@ ROUTES = (
         media=FILES,
         max_body=10 * MEBIBYTE,
         deadline=FILE_DEADLINE,
+        work="background",
     ),
     Route("GET", "/knowledge/imports/{import_id}", "get_import", KNOWLEDGE),
-    Route("POST", "/knowledge/ask", "ask", KNOWLEDGE),
+    Route("POST", "/knowledge/ask", "ask", KNOWLEDGE, work="chat"),
     Route("GET", "/knowledge/search", "search", KNOWLEDGE),
 )

@@ -111,7 +111,7 @@ class DocumentPages:
         return self._merged
 
 
-def pages(health: HealthPages, documents: DocumentPages) -> dict[str, OwnPage]:
+def own_pages(health: HealthPages, documents: DocumentPages) -> dict[str, OwnPage]:
     """The gateway's own operations by name."""
     return {
         "health": health.health,

@@ -11,6 +11,7 @@ from shared.errors import MethodNotAllowed, NotFound
 
 Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 Access = Literal["user", "public"]
+Work = Literal["background", "analytics", "search", "chat", "login", "always"]
 
 MEBIBYTE = 1024 * 1024
 JSON = frozenset({b"application/json"})
@@ -27,7 +28,8 @@ class Route:
     """One public operation: `service` None is the gateway itself.
 
     `streams`: the reply may be an event stream, whose length has no limit. `retry_key`: the gateway gives each request
-    a key of its own, so that a repeat after a replica's death is the same message.
+    a key of its own, so that a repeat after a replica's death is the same message. `work`: the class it competes in
+    when there is more to do than can be done; `always` is never refused.
     """
 
     method: Method
@@ -40,6 +42,7 @@ class Route:
     deadline: timedelta = WHOLE_REQUEST
     streams: bool = False
     retry_key: bool = False
+    work: Work = "search"
 
 
 @dataclass(frozen=True, slots=True)

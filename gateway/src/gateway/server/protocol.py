@@ -17,7 +17,7 @@ from uvicorn.server import ServerState
 
 from gateway.domain.errors import RequestTimeout
 from gateway.server import head
-from shared.errors import HeadersTooLarge, MalformedRequest, ServiceError
+from shared.errors import HeadersTooLarge, MalformedRequest, Overloaded, ServiceError
 
 IDLE = timedelta(seconds=30).total_seconds()
 HEAD = timedelta(seconds=10).total_seconds()
@@ -29,15 +29,28 @@ LINGER = timedelta(seconds=3).total_seconds()
 
 BODY_BUFFER = 64 * 1024
 MAX_PIPELINED = 16
+REFUSED_KINDLY = 256
+"""Connections over the limit that are told so at once; further ones are dropped."""
 STATUS_LINES = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 BODILESS = frozenset({204, 304})
+
+
+class Peer:
+    """The other end of a connection. `is_leaving`: it sends no more, so in all likelihood it reads no more either."""
+
+    __slots__ = ("is_gone", "is_leaving")
+
+    def __init__(self) -> None:
+        self.is_gone = False
+        self.is_leaving = False
 
 
 class Exchange:
     """One request and its reply on a connection; `receive` and `send` are what the application gets.
 
-    Beyond ASGI: the scope has `fields` (each header once), `refusal` (an error to answer with) and takes `is_stream`;
-    a response start may have `lines`, header lines ready to be sent.
+    Beyond ASGI: the scope has `fields` (each header once), `refusal` (an error to answer with), `peer` (whether the
+    client is still there), `is_whole` once the body has come, and takes `is_stream`; a response start may have `lines`,
+    header lines ready to be sent.
     """
 
     __slots__ = (
@@ -85,7 +98,7 @@ class Exchange:
 
     def finish_body(self) -> None:
         """The body is all there."""
-        self.complete = True
+        self.complete = self.scope["is_whole"] = True
         self._wake()
 
     def fail(self, error: ServiceError) -> None:
@@ -187,6 +200,7 @@ class ClientConnection(asyncio.Protocol):
     ) -> None:
         self.loop = _loop or asyncio.get_event_loop()
         self._app = config.loaded_app
+        self._most = config.limit_concurrency or float("inf")
         self._state = server_state
         self._transport: asyncio.Transport
         self._parser = httptools.HttpRequestParser(self)
@@ -205,20 +219,26 @@ class ClientConnection(asyncio.Protocol):
         self._stalls_at: float | None = None
         self._drain: asyncio.Future[None] | None = None
         self._is_draining = False
+        self._peer = Peer()
 
     # --- the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """A client is there; it has 30 s to say something."""
+        """A client is there; it has 30 s to say something. There can be too many of them."""
         self._transport = cast("asyncio.Transport", transport)
         self._client = transport.get_extra_info("peername")
         self._server = transport.get_extra_info("sockname")
         self._state.connections.add(self)  # type: ignore[arg-type]  # uvicorn names its own protocols only
         self._due = self.loop.time() + IDLE
+        if len(self._state.connections) > self._most + REFUSED_KINDLY:
+            self._transport.abort()
+        elif len(self._state.connections) > self._most:
+            self._refuse(Overloaded())
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's signature
         """The client is gone: whoever waits for it is told."""
         self._state.connections.discard(self)
+        self._peer.is_gone = self._peer.is_leaving = True
         self._due = self._stalls_at = None
         for exchange in (self._exchange, *self._queue):
             if exchange is not None:
@@ -228,6 +248,7 @@ class ClientConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """A client that closes its half while its request runs still gets the reply; a stream ends with its reader."""
+        self._peer.is_leaving = True
         exchange = self._exchange
         if exchange is None or not exchange.complete or self._lingering or exchange.scope.get("is_stream"):
             return False
@@ -386,6 +407,7 @@ class ClientConnection(asyncio.Protocol):
             "server": self._server,
             "fields": fields,
             "refusal": refusal,
+            "peer": self._peer,
         }
         keep_alive = refusal is None and version == "1.1" and self._parser.should_keep_alive() and not self._is_draining
         exchange = Exchange(self, scope, keep_alive=keep_alive and not self._parser.should_upgrade())
