@@ -19,7 +19,7 @@ from auth_service.domain.tokens import AccessTokens, RefreshTokens
 from auth_service.routes import accounts, audit, billing, internal, keys
 from auth_service.settings import AuthSettings
 from auth_service.store.accounts import PostgresAccounts
-from auth_service.store.audit import PostgresAudit
+from auth_service.store.audit import MISSED, PostgresAudit
 from auth_service.store.keys import PostgresKeys
 from auth_service.store.quota import PostgresQuota
 from auth_service.store.replies import PostgresReplies
@@ -97,7 +97,7 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> FastAPI:
         await postgres.close()
         hashing.close()
 
-    return create_app(
+    app = create_app(
         settings,
         lifespan=lifespan,
         routers=(accounts.router, keys.router, billing.router, audit.router, internal.router),
@@ -105,3 +105,5 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> FastAPI:
         clock_skew=lambda: postgres.clock.skew_ms,
         description="Accounts, sessions, plans, quota and the audit log.",
     )
+    app.state.metrics.registry.register(MISSED)
+    return app

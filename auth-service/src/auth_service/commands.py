@@ -7,11 +7,12 @@ from datetime import timedelta
 
 import structlog
 
-from auth_service.domain.audit import first_break
+from auth_service.domain.audit_check import ExportChanged, Verification
 from auth_service.domain.clock import utc_now
 from auth_service.domain.keys import KeyRing, KeySafe
 from auth_service.settings import AuthSettings
 from auth_service.store.audit import PostgresAudit
+from auth_service.store.heads import HeadFile
 from auth_service.store.keys import PostgresKeys
 from shared.postgres import Postgres
 
@@ -39,23 +40,26 @@ async def rotate_keys(settings: AuthSettings) -> int:
 
 
 async def verify_audit(settings: AuthSettings) -> int:
-    """Check every organization's chain; 1 when one does not hold."""
-    verified = broken = 0
+    """Check every row of every chain against the heads here and those exported; 1 when one does not hold."""
+    export = HeadFile(settings.audit_heads, settings.signing_key_secret.get_secret_value().encode())
+    try:
+        exported = export.read()
+    except ExportChanged as error:
+        log.error("audit_export_changed", error=str(error), advice="find out who changed it, then move it away")
+        return 1
     async with _postgres(settings) as postgres:
-        audit = PostgresAudit(postgres)
-        async for head in audit.heads():
-            found = first_break(head, await audit.chain(head))
-            verified += 1
-            if found is not None:
-                broken += 1
-                log.error(
-                    "audit_chain_broken",
-                    organization_id=str(found.organization_id),
-                    sequence=found.sequence,
-                    reason=found.reason,
-                )
-    log.info("audit_verified", organizations=verified, broken=broken)
-    return 1 if broken else 0
+        verification = Verification(PostgresAudit(postgres), exported)
+        checked = await verification.run()
+    for found in verification.breaks:
+        log.error(
+            "audit_chain_broken",
+            organization_id=str(found.organization_id),
+            sequence=found.sequence,
+            reason=found.reason,
+        )
+    export.write(verification.heads.values())
+    log.info("audit_verified", organizations=checked, broken=len(verification.breaks), compared=len(exported))
+    return 1 if verification.breaks else 0
 
 
 COMMANDS: Mapping[str, Callable[[AuthSettings], Coroutine[None, None, int]]] = {

@@ -1,6 +1,7 @@
 """What auth-service reads at start."""
 
 from datetime import timedelta
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 from pydantic import Field, field_validator
@@ -37,6 +38,10 @@ class AuthSettings(ServiceSettings, PostgresSettings):
     hashing_threads: Annotated[int, Field(ge=1)] = Field(2, description="Threads that hash passwords.")
     hashing_queue: Annotated[int, Field(ge=0)] = Field(
         64, description="Passwords that may wait to be hashed; more logins get 503."
+    )
+    audit_heads: Path | None = Field(
+        None,
+        description="File outside the database, kept by `verify-audit`: signed heads that chains are compared with.",
     )
     postgres_connections: Annotated[int, Field(ge=1)] = Field(10, description="Connections to PostgreSQL.")
 

@@ -1,13 +1,14 @@
 """In-memory twins of the stores: they pass the same tests as the real ones, and let the domain be tested alone."""
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from auth_service.domain.accounts import AccountStore
-from auth_service.domain.audit import AuditEntry, AuditEvent, AuditHead, AuditStore
+from auth_service.domain.audit import REGISTERED, AuditEntry, AuditEvent, AuditHead, AuditStore
+from auth_service.domain.audit_check import Chains
 from auth_service.domain.clock import Clock
 from auth_service.domain.idempotency import KEPT, Claim, ReplyStore
 from auth_service.domain.keys import KeyStore, SigningKey
@@ -58,25 +59,50 @@ class Watch:
         self.now += time
 
 
-class MemoryAudit(AuditStore):
-    """Chains in lists."""
+class MemoryAudit(AuditStore, Chains):
+    """Chains in dictionaries, by sequence; `heads` and `entries_of` may be tampered with, as by a superuser."""
 
     def __init__(self) -> None:
-        self.chains: dict[UUID, list[AuditEntry]] = defaultdict(list)
-
-    def head(self, organization_id: UUID) -> AuditHead:
-        """The end of a chain."""
-        chain = self.chains[organization_id]
-        return AuditHead(organization_id, chain[-1].sequence, chain[-1].hash) if chain else AuditHead(organization_id)
+        self.chains: dict[UUID, dict[int, AuditEntry]] = defaultdict(dict)
+        self.heads: dict[UUID, AuditHead] = {}
+        self.beside: list[tuple[UUID, AuditEvent]] = []
 
     async def append(self, organization_id: UUID, event: AuditEvent, now: datetime) -> None:
-        """Add one event to an organization's chain."""
-        self.chains[organization_id].append(self.head(organization_id).append(event, now))
+        """Add one event to an organization's chain; where that is broken, beside it."""
+        if event.action == REGISTERED:
+            self.heads.setdefault(organization_id, AuditHead(organization_id))
+        head = self.heads.get(organization_id)
+        if head is None or head.sequence + 1 in self.chains[organization_id]:
+            self.beside.append((organization_id, event))
+            return
+        entry = head.append(event, now)
+        self.chains[organization_id][entry.sequence] = entry
+        self.heads[organization_id] = AuditHead(organization_id, entry.sequence, entry.hash)
 
     async def page(self, organization_id: UUID, before: int | None, limit: int) -> Sequence[AuditEntry]:
         """Up to `limit` entries older than sequence `before`, newest first."""
-        older = [entry for entry in self.chains[organization_id] if before is None or entry.sequence < before]
+        older = [entry for entry in self._sorted(organization_id) if before is None or entry.sequence < before]
         return older[::-1][:limit]
+
+    async def organizations(self) -> AsyncIterator[UUID]:
+        """Every organization that has a head or an entry."""
+        for organization_id in sorted({*self.heads, *self.chains}):
+            yield organization_id
+
+    async def entries(self, organization_id: UUID, after: int | None) -> Sequence[AuditEntry]:
+        """The entries with a sequence above `after`."""
+        return [entry for entry in self._sorted(organization_id) if after is None or entry.sequence > after]
+
+    async def head(self, organization_id: UUID) -> AuditHead | None:
+        """The end of a chain, as it is kept."""
+        return self.heads.get(organization_id)
+
+    async def unchained(self, organization_id: UUID) -> int:
+        """How many entries did not fit into the chain."""
+        return sum(1 for whose, _ in self.beside if whose == organization_id)
+
+    def _sorted(self, organization_id: UUID) -> list[AuditEntry]:
+        return [entry for _, entry in sorted(self.chains[organization_id].items())]
 
 
 @dataclass(slots=True)

@@ -8,11 +8,13 @@ from uuid import UUID
 
 import asyncpg
 import pytest
+from structlog.testing import capture_logs
 
-from auth_service import commands
-from auth_service.domain.audit import AuditEvent, first_break
+from auth_service.domain.audit import AuditEvent
+from auth_service.domain.audit_check import Verification
 from auth_service.settings import AuthSettings
-from auth_service.store.audit import PostgresAudit
+from auth_service.store.audit import APPEND, MISSED, PostgresAudit
+from shared.ids import new_id
 from shared.postgres import Postgres
 
 TENANT_TABLES = """
@@ -44,9 +46,7 @@ async def busy_organization(stores: Any) -> UUID:
 
 
 async def broken_at(postgres: Postgres, organization_id: UUID) -> tuple[int, str] | None:
-    audit = PostgresAudit(postgres)
-    head = next(iter([head async for head in audit.heads() if head.organization_id == organization_id]))
-    found = first_break(head, await audit.chain(head))
+    found = await Verification(PostgresAudit(postgres), {}).check(organization_id)
     return (found.sequence, found.reason) if found else None
 
 
@@ -113,46 +113,165 @@ async def test_entries_written_at_once_make_one_chain(stores: Any, postgres: Pos
     assert len(await stores.audit.page(ada.profile.organization_id, None, 100)) == 13
 
 
-async def test_a_changed_entry_is_found(stores: Any, postgres: Postgres, unfenced: asyncpg.Connection) -> None:
-    organization_id = await busy_organization(stores)
-
-    await unfenced.execute(
-        "UPDATE audit_log SET subject = 'x' WHERE organization_id = $1 AND sequence = 3", organization_id
-    )
-
-    assert await broken_at(postgres, organization_id) == (3, "entry changed")
-
-
-async def test_a_removed_entry_is_found(stores: Any, postgres: Postgres, unfenced: asyncpg.Connection) -> None:
-    organization_id = await busy_organization(stores)
-
-    await unfenced.execute("DELETE FROM audit_log WHERE organization_id = $1 AND sequence = 3", organization_id)
-
-    assert await broken_at(postgres, organization_id) == (3, "entry missing")
-
-
-async def test_a_chain_cut_at_its_end_is_found(stores: Any, postgres: Postgres, unfenced: asyncpg.Connection) -> None:
-    organization_id = await busy_organization(stores)
-
-    await unfenced.execute("DELETE FROM audit_log WHERE organization_id = $1 AND sequence = 6", organization_id)
-
-    assert await broken_at(postgres, organization_id) == (5, "chain ends elsewhere than its head says")
-
-
-async def test_the_command_tells_a_broken_chain_by_its_exit_code(
-    stores: Any, settings: AuthSettings, unfenced: asyncpg.Connection
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO audit_log SELECT $1, 99, now(), NULL, 'forged', NULL, '{}', '\\x00'",
+        "INSERT INTO audit_heads VALUES ($1, 0, '\\x00')",
+        "UPDATE audit_heads SET sequence = 0 WHERE organization_id = $1",
+        "DELETE FROM audit_heads WHERE organization_id = $1",
+        "INSERT INTO audit_unchained OVERRIDING SYSTEM VALUE SELECT $1, 1, now(), NULL, 'forged', NULL, '{}'",
+    ],
+)
+async def test_the_service_itself_writes_the_log_through_its_function_alone(
+    stores: Any, postgres: Postgres, change: str
 ) -> None:
-    await unfenced.execute("DELETE FROM audit_log")
-    await unfenced.execute("DELETE FROM audit_heads")
-    organization_id = await busy_organization(stores)
+    organization_id = await stores.organization()
 
-    untouched = await commands.verify_audit(settings)
-    await unfenced.execute(
-        "UPDATE audit_log SET facts = '{}' WHERE organization_id = $1 AND sequence = 1", organization_id
-    )
+    with pytest.raises(asyncpg.InsufficientPrivilegeError):
+        async with postgres.transaction(str(organization_id)) as connection:
+            await connection.execute(change, organization_id)
 
-    assert untouched == 0
-    assert await commands.verify_audit(settings) == 1
+
+async def test_the_function_writes_for_the_organization_of_its_transaction_alone(
+    stores: Any, postgres: Postgres
+) -> None:
+    mine, theirs = await stores.organization(), await stores.organization()
+
+    with pytest.raises(asyncpg.InsufficientPrivilegeError, match="organization of its transaction"):
+        async with postgres.transaction(str(mine)) as connection:
+            await connection.fetchval(APPEND, theirs, stores.watch.now, None, "forged", None, "{}")
+
+
+TAMPERINGS = {
+    "a changed entry": (
+        "UPDATE audit_log SET subject = 'x' WHERE organization_id = $1 AND sequence = 3",
+        (3, "entry changed"),
+    ),
+    "a removed entry": (
+        "DELETE FROM audit_log WHERE organization_id = $1 AND sequence = 3",
+        (3, "entry missing"),
+    ),
+    "a removed last entry": (
+        "DELETE FROM audit_log WHERE organization_id = $1 AND sequence = 6",
+        (5, "chain ends elsewhere than its head says"),
+    ),
+    "an entry just behind the head": (
+        (
+            "INSERT INTO audit_log SELECT organization_id, 7, now(), NULL, 'forged', NULL, '{}', hash"
+            " FROM audit_log WHERE organization_id = $1 AND sequence = 6"
+        ),
+        (7, "entry changed"),
+    ),
+    "an entry far beyond the head": (
+        "INSERT INTO audit_log VALUES ($1, 1000000000, now(), NULL, 'forged', NULL, '{}', '\\x00')",
+        (7, "entry missing"),
+    ),
+    "an entry at 0": (
+        "INSERT INTO audit_log VALUES ($1, 0, now(), NULL, 'forged', NULL, '{}', '\\x00')",
+        (1, "entry out of place"),
+    ),
+    "an entry below 0": (
+        "INSERT INTO audit_log VALUES ($1, -5, now(), NULL, 'forged', NULL, '{}', '\\x00')",
+        (1, "entry out of place"),
+    ),
+    "a removed head": ("DELETE FROM audit_heads WHERE organization_id = $1", (6, "head missing")),
+    "a head moved back": (
+        (
+            "UPDATE audit_heads SET (sequence, hash) = (SELECT sequence, hash FROM audit_log"
+            " WHERE organization_id = $1 AND sequence = 4) WHERE organization_id = $1"
+        ),
+        (6, "chain ends elsewhere than its head says"),
+    ),
+    "a head with another hash": (
+        "UPDATE audit_heads SET hash = '\\x00' WHERE organization_id = $1",
+        (6, "chain ends elsewhere than its head says"),
+    ),
+    "a removed chain that kept its head": (
+        "DELETE FROM audit_log WHERE organization_id = $1",
+        (0, "chain missing"),
+    ),
+    "a removed chain with its head": (
+        (
+            "WITH head AS (DELETE FROM audit_heads WHERE organization_id = $1)"
+            " DELETE FROM audit_log WHERE organization_id = $1"
+        ),
+        (0, "chain missing"),
+    ),
+}
+
+
+@pytest.mark.parametrize("tampering", TAMPERINGS)
+async def test_a_tampering_is_found_and_stops_no_login(
+    stores: Any, postgres: Postgres, unfenced: asyncpg.Connection, tampering: str
+) -> None:
+    change, found = TAMPERINGS[tampering]
+    ada = await stores.newcomer()
+    organization_id = ada.profile.organization_id
+    for number in range(5):
+        await stores.audit.append(organization_id, AuditEvent("tested", None, str(number)), stores.watch.now)
+
+    await unfenced.execute(change, organization_id)
+
+    assert await broken_at(postgres, organization_id) == found
+    for _ in range(2):
+        assert (await stores.accounts.login(ada.email, "SecurePass123!", "192.0.2.1")).access_token
+    assert await broken_at(postgres, organization_id) is not None
+
+
+async def test_what_does_not_fit_into_a_broken_chain_is_kept_beside_it_and_told(
+    stores: Any, postgres: Postgres, unfenced: asyncpg.Connection
+) -> None:
+    ada = await stores.newcomer()
+    organization_id = ada.profile.organization_id
+    missed = MISSED._value.get()
+    await unfenced.execute("DELETE FROM audit_heads WHERE organization_id = $1", organization_id)
+
+    with capture_logs() as logs:
+        await stores.accounts.login(ada.email, "SecurePass123!", "192.0.2.1")
+
+    assert [(line["event"], line["log_level"]) for line in logs] == [("audit_chain_broken", "error")]
+    assert MISSED._value.get() == missed + 1
+    kept = await unfenced.fetch("SELECT action FROM audit_unchained WHERE organization_id = $1", organization_id)
+    assert [row["action"] for row in kept] == ["session.opened"]
+    assert await PostgresAudit(postgres).unchained(organization_id) == 1
+
+
+async def test_an_entry_beside_a_chain_that_was_mended_is_still_found(
+    stores: Any, postgres: Postgres, unfenced: asyncpg.Connection
+) -> None:
+    ada = await stores.newcomer()
+    organization_id = ada.profile.organization_id
+    head = await PostgresAudit(postgres).head(organization_id)
+    assert head is not None
+    await unfenced.execute("DELETE FROM audit_heads WHERE organization_id = $1", organization_id)
+    await stores.accounts.login(ada.email, "SecurePass123!", "192.0.2.1")
+
+    await unfenced.execute("INSERT INTO audit_heads VALUES ($1, $2, $3)", organization_id, head.sequence, head.hash)
+
+    assert await broken_at(postgres, organization_id) == (1, "entries outside the chain")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "plain",
+        'quoted "x"',
+        "back\\slash",
+        "a/b",
+        "tab\tline\nreturn\r",
+        "\x01\x1f\x7f",
+        "é ß 日本 \U0001f600",
+        "\u2028\u2029",
+    ],
+)
+async def test_the_database_seals_as_the_domain_does(stores: Any, postgres: Postgres, text: str) -> None:
+    organization_id = await stores.organization()
+
+    await stores.audit.append(organization_id, AuditEvent("tested", new_id(), text, {text: text}), stores.watch.now)
+
+    assert await broken_at(postgres, organization_id) is None
+    assert (await stores.audit.page(organization_id, None, 1))[0].subject == text
 
 
 async def test_the_log_is_read_newest_first_in_pages(stores: Any) -> None:

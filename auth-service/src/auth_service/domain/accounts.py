@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 from uuid import UUID
 
-from auth_service.domain.audit import AuditEvent
+from auth_service.domain.audit import REGISTERED, AuditEvent
 from auth_service.domain.passwords import Passwords
 from auth_service.domain.people import LoginAccount, NewSession, Organization, Profile, Registration
 from auth_service.domain.sessions import Sessions, Tokens
@@ -91,7 +91,7 @@ class Accounts:
         tokens = self._sessions.tokens(profile, session.id, refresh_token)
         await self._store.register(
             Registration(profile, password_hash, newcomer.sample, address_key, session),
-            AuditEvent("organization.registered", profile.user_id, str(profile.user_id), {"plan": profile.plan}),
+            AuditEvent(REGISTERED, profile.user_id, str(profile.user_id), {"plan": profile.plan}),
         )
         return profile, tokens
 
