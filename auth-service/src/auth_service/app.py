@@ -1,7 +1,7 @@
 """Composition root: what auth-service is made of."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
 from fastapi import FastAPI
@@ -26,6 +26,7 @@ from auth_service.store.replies import PostgresReplies
 from auth_service.store.sessions import PostgresSessions
 from auth_service.store.throttles import PostgresThrottles
 from auth_service.upkeep import Upkeep
+from shared.background import start_all
 from shared.cursors import Cursors
 from shared.postgres import Postgres
 from shared.service import create_app
@@ -90,12 +91,10 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> FastAPI:
         app.state.revocations = revocations
         app.state.repeatable = Repeatable(replies, secret, clock)
         app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
-        await postgres.start()
-        await upkeep.start()
-        yield
-        await upkeep.close()
-        await postgres.close()
-        hashing.close()
+        async with AsyncExitStack() as stack:
+            stack.callback(hashing.close)
+            await start_all(stack, postgres, upkeep)
+            yield
 
     app = create_app(
         settings,

@@ -1,11 +1,13 @@
 """What the service does beside its requests: reload keys, take back expired leases, forget what has expired."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 import structlog
 
+from shared.background import Background
 from shared.errors import ServiceError
 
 log = structlog.get_logger()
@@ -16,18 +18,17 @@ class Upkeep:
 
     def __init__(self, jobs: Mapping[str, tuple[timedelta, Callable[[], Awaitable[object]]]]) -> None:
         self._jobs = jobs
-        self._running: list[asyncio.Task[None]] = []
+        self._background = Background()
 
     async def start(self) -> None:
         """Do every job once, so that a service that has started is ready, and go on with each."""
         await asyncio.gather(*(self._run(name, job) for name, (_, job) in self._jobs.items()))
-        self._running = [asyncio.create_task(self._repeat(name), name=name) for name in self._jobs]
+        for name in self._jobs:
+            self._background.keep(functools.partial(self._repeat, name), f"upkeep of {name}")
 
     async def close(self) -> None:
         """Stop every job."""
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
+        await self._background.close()
 
     async def _repeat(self, name: str) -> None:
         pace, job = self._jobs[name]

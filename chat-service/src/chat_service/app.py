@@ -1,10 +1,10 @@
 """The composition root of chat-service."""
 
-import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -35,6 +35,7 @@ from chat_service.store.journal import Journal, Slot
 from chat_service.store.keyed_replies import StoredReplies
 from chat_service.store.recent import RecentTurns
 from chat_service.store.usage_journal import DiskUsage
+from shared.background import Background, start_all
 from shared.contracts.health import EngineStatus
 from shared.cql import Cql
 from shared.cursors import Cursors
@@ -80,11 +81,8 @@ class Engines:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Connected, or trying to be."""
-        parts = (self.cql, self.cache, self.data, self.auth, self.knowledge)
         async with AsyncExitStack() as stack:
-            for part in parts:
-                await part.start()
-                stack.push_async_callback(part.close)
+            await start_all(stack, self.cql, self.cache, self.data, self.auth, self.knowledge)
             yield
 
 
@@ -138,27 +136,27 @@ async def _composed(app: FastAPI, settings: ChatSettings, engines: Engines) -> A
     app.state.exports = Exports(stored)
     app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
 
-    work = [
-        epochs.keep_fresh(),
-        announcements.keep_listening(),
-        quota.keep_settling(),
-        figures.keep_adding(),
-        recent.keep_adding(),
-        turns.keep_draining(lambda: engines.cql.status != "ok"),
-        replies.keep_alive(),
-        usage.keep_synced(),
-        deferred.keep_synced(),
-    ]
-    try:
-        async with _background(work):
-            yield
-    finally:
-        await quota.close()
-        await recent.add_waiting()
-        await _last_figures(figures)
-        usage.close()
-        deferred.close()
-        slot.close()
+    async with AsyncExitStack() as stack:
+        for kept in (slot, deferred, usage):
+            stack.callback(kept.close)
+        stack.push_async_callback(_last_figures, figures)
+        stack.push_async_callback(recent.add_waiting)
+        stack.push_async_callback(quota.close)
+        stack.push_async_callback(answers.close)
+        background = await stack.enter_async_context(Background())
+        for loop in (
+            epochs.keep_fresh,
+            announcements.keep_listening,
+            quota.keep_settling,
+            figures.keep_adding,
+            recent.keep_adding,
+            partial(turns.keep_draining, lambda: engines.cql.status != "ok"),
+            replies.keep_alive,
+            usage.keep_synced,
+            deferred.keep_synced,
+        ):
+            background.keep(loop)
+        yield
 
 
 def _degraded(engines: Engines, quota: Quota, epochs: Epochs) -> Callable[[], tuple[str, ...]]:
@@ -175,29 +173,6 @@ def _degraded(engines: Engines, quota: Quota, epochs: Epochs) -> Callable[[], tu
         return found
 
     return degraded
-
-
-@asynccontextmanager
-async def _background(work: list[Coroutine[Any, Any, None]]) -> AsyncIterator[None]:
-    tasks = [asyncio.create_task(_for_ever(each)) for each in work]
-    try:
-        yield
-    finally:
-        pending = set(tasks)
-        while pending:
-            # More than once: a timeout that fires at the same moment swallows a cancellation.
-            for task in pending:
-                task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=0.5)
-
-
-async def _for_ever(work: Coroutine[Any, Any, None]) -> None:
-    """A background loop that ends is a defect, and a loud one."""
-    try:
-        await work
-    except Exception as error:
-        log.error("background_work_ended", work=repr(work), error=repr(error), exc_info=error)
-        raise
 
 
 async def _last_figures(figures: Analytics) -> None:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 
-import structlog
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from gateway.access_log import AccessLog
@@ -27,12 +26,11 @@ from gateway.routes.table import RouteTable
 from gateway.settings import GatewaySettings
 from gateway.store.buckets import RedisBuckets
 from shared import __version__
+from shared.background import Background, start_all
 from shared.identity import IdentitySigner
 from shared.logs import BatchedWriter
 from shared.metrics import RequestMetrics
 from shared.redis import RedisStore
-
-log = structlog.get_logger()
 
 FIRST_TRY = timedelta(seconds=1)
 
@@ -115,15 +113,12 @@ async def compose(
         entrance=Entrance(pools(settings.max_in_flight)),
     )
     async with AsyncExitStack() as stack:
-        for upstream in upstreams.values():
-            await upstream.start()
-            stack.push_async_callback(upstream.close)
-        await redis.start()
-        stack.push_async_callback(redis.close)
+        await start_all(stack, *upstreams.values(), redis)
         await monitor.look()
         await _try_once(keys.refresh, revocations.refresh)
-        for work in (keys.run, revocations.run, monitor.run, documents.run, limits.run):
-            stack.push_async_callback(_stop, asyncio.create_task(_keep(work)))
+        background = await stack.enter_async_context(Background())
+        for loop in (keys.run, revocations.run, monitor.run, documents.run, limits.run):
+            background.keep(loop)
         yield gateway
 
 
@@ -137,18 +132,3 @@ async def _try_once(*works: Callable[[], Awaitable[None]]) -> None:
     for task in late:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _keep(work: Callable[[], Awaitable[None]]) -> None:
-    """The outermost loop of a background worker: what it did not expect is reported, and it starts again."""
-    while True:
-        try:
-            await work()
-        except Exception as error:
-            log.error("background_work_failed", work=work.__qualname__, error=repr(error), exc_info=error)
-            await asyncio.sleep(1)
-
-
-async def _stop(task: asyncio.Task[None]) -> None:
-    task.cancel()
-    await asyncio.wait({task})

@@ -1,7 +1,7 @@
 """The composition root of the knowledge-service: opens connections, builds the parts, mounts the routes."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
@@ -21,6 +21,7 @@ from knowledge_service.store.imports import CqlImports
 from knowledge_service.store.keyed_replies import CqlKeyedReplies
 from knowledge_service.store.publications import CqlPublications
 from knowledge_service.store.snapshots import DiskSnapshots
+from shared.background import start_all
 from shared.contracts.health import EngineStatus
 from shared.cql import Cql
 from shared.cursors import Cursors
@@ -64,19 +65,13 @@ def make_app(settings: KnowledgeSettings) -> FastAPI:
         app.state.keyed_replies = CqlKeyedReplies(cql, redis)
         app.state.answering = Answering(current_publications)
         app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
-        await redis.start()
-        await cql.start()
-        await auth.start()
-        await announcements.start(current_publications.heard)
-        await current_publications.load_starter()
-        try:
+        async with AsyncExitStack() as stack:
+            await start_all(stack, cql, redis, auth)
+            stack.push_async_callback(announcements.close)
+            await announcements.start(current_publications.heard)
+            await current_publications.load_starter()
+            stack.push_async_callback(importing.stop)
             yield
-        finally:
-            await importing.stop()
-            await announcements.close()
-            await auth.close()
-            await redis.close()
-            await cql.close()
 
     def databases() -> dict[str, EngineStatus]:
         return {"cql": cql.status, "redis_data": redis.status}

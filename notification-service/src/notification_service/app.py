@@ -1,8 +1,9 @@
 """Composition root: what notification-service is made of."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 
 import structlog
 from fastapi import FastAPI
@@ -15,6 +16,7 @@ from notification_service.routes.state import Pace
 from notification_service.settings import NotificationSettings
 from notification_service.store.inboxes import RedisInboxes, RedisMarker
 from notification_service.store.wakeups import Wakeups
+from shared.background import Background, start_all
 from shared.cursors import Cursors
 from shared.errors import ServiceError
 from shared.http_client import ServiceClient
@@ -43,17 +45,13 @@ def make_app(settings: NotificationSettings) -> FastAPI:
         app.state.listeners = listeners
         app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
         app.state.pace = Pace(heartbeat=settings.heartbeat, slowest_reader=settings.slowest_reader)
-        await redis.start()
-        await task_worker.start()
-        loops = [
-            asyncio.create_task(Wakeups(redis, listeners).run()),
-            asyncio.create_task(_keep_filled(rebuild)),
-            asyncio.create_task(_close_when_draining(app.state.draining, listeners)),
-        ]
-        yield
-        await _end(loops)
-        await task_worker.close()
-        await redis.close()
+        async with AsyncExitStack() as stack:
+            await start_all(stack, redis, task_worker)
+            background = await stack.enter_async_context(Background())
+            background.keep(Wakeups(redis, listeners).run)
+            background.keep(partial(_keep_filled, rebuild))
+            background.spawn(_close_when_draining(app.state.draining, listeners))
+            yield
 
     return create_app(
         settings,
@@ -63,15 +61,6 @@ def make_app(settings: NotificationSettings) -> FastAPI:
         clock_skew=lambda: redis.clock.skew_ms,
         description="Inboxes and live notifications.",
     )
-
-
-async def _end(loops: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel until they have ended: a cancellation that meets a refused connection is lost on its way (httpx2 2.16)."""
-    left = set(loops)
-    while left:
-        for loop in left:
-            loop.cancel()
-        _, left = await asyncio.wait(left, timeout=0.2)
 
 
 async def _keep_filled(rebuild: Rebuild) -> None:

@@ -4,8 +4,9 @@ import asyncio
 import random
 import time
 from collections.abc import Callable, Coroutine
+from contextlib import AsyncExitStack
 from datetime import timedelta
-from typing import Any, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import structlog
 from prometheus_client import Counter
@@ -39,6 +40,10 @@ class Background:
 
     async def __aexit__(self, *_: object) -> None:
         await self.close()
+
+    def __len__(self) -> int:
+        """How much is running."""
+        return len(self._tasks)
 
     def keep(self, loop: Loop, name: str = "") -> None:
         """Run `loop` for as long as this lives: one that ends is reported, and starts again after a pause."""
@@ -84,8 +89,28 @@ class Background:
             pause = min(pause * 2, LONGEST_PAUSE.total_seconds())
 
 
+class Startable(Protocol):
+    """What connects at the start of a process and lets go at its end."""
+
+    async def start(self) -> None:
+        """Connect, or begin to try."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of everything."""
+        ...
+
+
+async def start_all(stack: AsyncExitStack, *parts: Startable) -> None:
+    """Start the parts one after another; `stack` closes them in the opposite order, also when one does not start."""
+    for part in parts:
+        stack.push_async_callback(part.close)
+        await part.start()
+
+
 def _name_of(work: object) -> str:
-    return str(getattr(work, "__qualname__", type(work).__name__))
+    named = getattr(work, "func", work)  # behind a partial
+    return str(getattr(named, "__qualname__", type(work).__name__))
 
 
 def _report(job: asyncio.Task[Any]) -> None:

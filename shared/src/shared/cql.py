@@ -23,6 +23,7 @@ from cassandra.policies import ConstantReconnectionPolicy, DCAwareRoundRobinPoli
 from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, PreparedStatement
 
 from shared import deadlines
+from shared.background import Background
 from shared.breaker import Breaker
 from shared.contracts.health import EngineStatus
 from shared.cql_connection import LoopConnection
@@ -117,16 +118,15 @@ class Cql:
         self._cluster: Cluster | None = None
         self._session: Session | None = None
         self._prepared: dict[str, PreparedStatement] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
 
     async def start(self) -> None:
         """Connect in the background and keep watching."""
-        self._task = asyncio.create_task(self._keep_connected())
+        self._background.keep(self._keep_connected)
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._task is not None:
-            self._task.cancel()
+        await self._background.close()
         if self._cluster is not None:
             await asyncio.to_thread(self._cluster.shutdown)
 

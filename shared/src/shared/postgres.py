@@ -10,6 +10,7 @@ import asyncpg
 import structlog
 
 from shared import deadlines
+from shared.background import Background
 from shared.breaker import Breaker
 from shared.clock import HybridClock
 from shared.contracts.health import EngineStatus
@@ -47,19 +48,18 @@ class Postgres:
         self._breaker = Breaker("postgresql", failures=2)
         self._takes_connections = True
         self._pool: asyncpg.Pool | None = None
-        self._watch: asyncio.Task[None] | None = None
+        self._background = Background()
         self.clock = HybridClock()
         """Time as this server has it."""
 
     async def start(self) -> None:
         """Try to connect now, for at most a second, and keep trying in the background."""
         await self._probe()
-        self._watch = asyncio.create_task(self._keep_watching())
+        self._background.keep(self._keep_watching)
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._watch is not None:
-            self._watch.cancel()
+        await self._background.close()
         if self._pool is not None:
             try:
                 await asyncio.wait_for(self._pool.close(), STATEMENT.total_seconds())

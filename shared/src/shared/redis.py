@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import OutOfMemoryError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
+from shared.background import Background
 from shared.breaker import Breaker
 from shared.clock import HybridClock
 from shared.contracts.health import EngineStatus
@@ -75,7 +76,7 @@ class RedisStore:
                 health_check_interval=0,
             )
         )
-        self._watch: asyncio.Task[None] | None = None
+        self._background = Background()
         self._refused_until = 0.0
         self.clock = HybridClock()
         """Time as this server has it."""
@@ -83,12 +84,11 @@ class RedisStore:
     async def start(self) -> None:
         """Look at the server once and go on in the background, so that its return is noticed without traffic."""
         await self._look()
-        self._watch = asyncio.create_task(self._keep_watching())
+        self._background.keep(self._keep_watching)
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._watch is not None:
-            self._watch.cancel()
+        await self._background.close()
         await self._client.aclose(close_connection_pool=True)
 
     @property
@@ -141,16 +141,19 @@ class RedisStore:
 
     async def _keep_watching(self) -> None:
         while True:
-            await self._look()
-            await asyncio.sleep((WATCH_WHILE_AWAY if self.status != "ok" else WATCH_EVERY).total_seconds())
+            pause = WATCH_EVERY if await self._look() else WATCH_WHILE_AWAY
+            await asyncio.sleep(pause.total_seconds())
 
-    async def _look(self) -> None:
+    async def _look(self) -> bool:
         """Ask with a write, since a full server still answers a ping, and for the time, to correct ours."""
+        if not self._breaker.allows():
+            return False
         with contextlib.suppress(CapabilityUnavailable, RedisError):
-            if self._breaker.allows():
-                await self._asked(lambda redis: redis.set(PROBE, b"1", px=WATCH_EVERY * 10))
-                self._refused_until = 0.0
-                await self.clock.compare(self._time)
+            await self._asked(lambda redis: redis.set(PROBE, b"1", px=WATCH_EVERY * 10))
+            self._refused_until = 0.0
+            await self.clock.compare(self._time)
+            return True
+        return False
 
     async def _time(self) -> int:
         seconds, microseconds = await self._asked(_server_time)

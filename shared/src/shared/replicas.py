@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 import structlog
 
+from shared.background import Background
+
 log = structlog.get_logger()
 
 RESOLVE_EVERY = timedelta(seconds=5)
@@ -53,7 +55,7 @@ class Replicas:
         self._turn = itertools.count()
         self._resting: dict[Address, float] = {}
         self._clock = clock
-        self._task: asyncio.Task[None] | None = None
+        self._background = Background()
 
     def __iter__(self) -> Iterator[Address]:
         """All known replicas, resting ones included."""
@@ -83,12 +85,11 @@ class Replicas:
         """Resolve once and keep resolving, where there is a name to resolve."""
         if len(self._configured) == 1 and not _is_literal(self._configured[0].host):
             await self._resolve()
-            self._task = asyncio.create_task(self._keep_resolving())
+            self._background.keep(self._keep_resolving)
 
     async def close(self) -> None:
         """Stop resolving."""
-        if self._task is not None:
-            self._task.cancel()
+        await self._background.close()
 
     async def _keep_resolving(self) -> None:
         while True:

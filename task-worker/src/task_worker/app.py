@@ -1,10 +1,11 @@
 """The API process: takes tasks in and shows them; it runs none of them."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from fastapi import FastAPI
 
+from shared.background import start_all
 from shared.cursors import Cursors
 from shared.http_client import ServiceClient
 from shared.identity import IdentitySigner
@@ -26,13 +27,9 @@ def make_app(settings: TaskSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
-        await postgres.start()
-        await auth.start()
-        try:
+        async with AsyncExitStack() as stack:
+            await start_all(stack, postgres, auth)
             yield
-        finally:
-            await auth.close()
-            await postgres.close()
 
     app = create_app(
         settings,

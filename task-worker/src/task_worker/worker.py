@@ -5,8 +5,10 @@ import contextlib
 import os
 import signal
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from uuid import UUID
 
 import procrastinate
@@ -14,6 +16,7 @@ import structlog
 from procrastinate import jobs, retry
 from procrastinate.worker import Worker as ProcrastinateWorker
 
+from shared.background import Background, start_all
 from shared.errors import ServiceError
 from shared.http_client import ServiceClient
 from shared.identity import IdentitySigner
@@ -142,26 +145,16 @@ class WorkerProcess:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop)
-        await self._postgres.start()
-        for neighbour in self._neighbours:
-            await neighbour.start()
-        log.info("worker_started", worker=self._name, concurrency=self._settings.worker_concurrency)
-        side = [
-            asyncio.create_task(self._repeat(self._deliver, self._deliver_now)),
-            asyncio.create_task(self._repeat(self._search, asyncio.Event())),
-            asyncio.create_task(self._repeat(self._forget, asyncio.Event(), FORGET_EVERY)),
-        ]
-        try:
+        async with AsyncExitStack() as stack:
+            await start_all(stack, self._postgres, *self._neighbours)
+            background = await stack.enter_async_context(Background())
+            log.info("worker_started", worker=self._name, concurrency=self._settings.worker_concurrency)
+            background.keep(partial(self._repeat, self._deliver, self._deliver_now), "delivery")
+            background.keep(partial(self._repeat, self._search, asyncio.Event()), "search for lost tasks")
+            background.keep(partial(self._repeat, self._forget, asyncio.Event(), FORGET_EVERY), "forgetting")
             await self._keep_working()
             with contextlib.suppress(ServiceError):
                 await self._deliver()
-        finally:
-            for task in side:
-                task.cancel()
-            await asyncio.gather(*side, return_exceptions=True)
-            for neighbour in self._neighbours:
-                await neighbour.close()
-            await self._postgres.close()
         log.info("worker_stopped", worker=self._name)
 
     def _stop(self) -> None:

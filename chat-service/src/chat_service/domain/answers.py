@@ -1,6 +1,5 @@
 """Answers by a cache in front of knowledge-service: in process, then Redis, then the source, one asker at a time."""
 
-import asyncio
 import time
 import unicodedata
 from collections import OrderedDict
@@ -9,12 +8,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol
 
-import structlog
-
 from chat_service.domain.epochs import Epochs, Published
 from chat_service.domain.turns import Answer, CacheLevel
-
-log = structlog.get_logger()
+from shared.background import Background
+from shared.single_flight import SingleFlight
 
 BRIEFLY = timedelta(seconds=30)
 """How long anything but a whole answer is kept: the next wording of an article may answer it."""
@@ -107,8 +104,8 @@ class CachedAnswers:
         self._size = size
         self._clock = clock
         self._kept: OrderedDict[CacheKey, _Entry] = OrderedDict()
-        self._asking: dict[CacheKey, asyncio.Task[Found]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._asked = SingleFlight[CacheKey, Found]()
+        self._background = Background()
 
     async def find(self, question: Question) -> Found:
         """The answer to a question. Raises CapabilityUnavailable("knowledge") for an uncached one nobody answers."""
@@ -118,27 +115,15 @@ class CachedAnswers:
         entry = self._kept.get(key)
         now = self._clock()
         if entry is None or entry.expires_at <= now:
-            return await self._ask_once(key, question)
+            return await self._asked.run(key, lambda: self._look(key, question, refresh=False))
         self._kept.move_to_end(key)
-        if entry.refresh_at <= now and key not in self._asking:
-            self._start(key, question, refresh=True)
+        if entry.refresh_at <= now:
+            self._asked.start(key, lambda: self._look(key, question, refresh=True))
         return Found(entry.answer, "process")
 
-    async def _ask_once(self, key: CacheKey, question: Question) -> Found:
-        task = self._asking.get(key) or self._start(key, question, refresh=False)
-        return await asyncio.shield(task)
-
-    def _start(self, key: CacheKey, question: Question, *, refresh: bool) -> asyncio.Task[Found]:
-        task = asyncio.create_task(self._look(key, question, refresh=refresh))
-        self._asking[key] = task
-
-        def finished(done: asyncio.Task[Found]) -> None:
-            self._asking.pop(key, None)
-            if not done.cancelled() and done.exception() is not None:
-                log.info("answer_not_found", error=repr(done.exception()))
-
-        task.add_done_callback(finished)
-        return task
+    async def close(self) -> None:
+        """End what is still being shared."""
+        await self._background.close()
 
     async def _look(self, key: CacheKey, question: Question, *, refresh: bool) -> Found:
         if not refresh:
@@ -152,7 +137,7 @@ class CachedAnswers:
         own_key = _key(question, published)
         ttl = self._keep(own_key, answer, degraded)
         if not degraded:
-            self._share(own_key, answer, ttl)
+            self._background.spawn(self._shared.put(own_key, answer, ttl))
         return Found(answer, "none", degraded)
 
     def _keep(self, key: CacheKey, answer: Answer, degraded: tuple[str, ...]) -> timedelta:
@@ -163,11 +148,6 @@ class CachedAnswers:
         while len(self._kept) > self._size:
             self._kept.popitem(last=False)
         return ttl
-
-    def _share(self, key: CacheKey, answer: Answer, ttl: timedelta) -> None:
-        task = asyncio.create_task(self._shared.put(key, answer, ttl))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 def _key(question: Question, published: Published) -> CacheKey:

@@ -10,6 +10,7 @@ from typing import Protocol
 import structlog
 
 from shared.errors import CapabilityUnavailable, ServiceError
+from shared.single_flight import SingleFlight
 
 log = structlog.get_logger()
 
@@ -68,7 +69,7 @@ class Epochs:
         self._source = source
         self._clock = clock
         self._known: dict[str, _Known] = {}
-        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._asked = SingleFlight[str, None]()
         self._feed_away = False
         self.is_degraded = False
 
@@ -86,11 +87,7 @@ class Epochs:
         believed = self.believed(organization_id)
         if believed is not None:
             return believed
-        task = self._asking.get(organization_id)
-        if task is None:
-            task = self._asking[organization_id] = asyncio.create_task(self._confirm(organization_id))
-            task.add_done_callback(lambda _: self._asking.pop(organization_id, None))
-        await asyncio.shield(task)
+        await self._asked.run(organization_id, lambda: self._confirm(organization_id))
         return self._known[organization_id].published
 
     def announce(self, organization_id: str, epoch: int) -> None:

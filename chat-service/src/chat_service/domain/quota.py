@@ -10,6 +10,7 @@ from typing import Protocol
 
 import structlog
 
+from shared.background import Background
 from shared.errors import CapabilityUnavailable, QuotaExceeded, ServiceError
 
 log = structlog.get_logger()
@@ -190,7 +191,7 @@ class Quota:
         self._journal = journal
         self._clock = clock
         self._accounts: dict[str, _Account] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._background = Background()
         self._settling = asyncio.Lock()
         self.is_degraded = False
 
@@ -272,8 +273,7 @@ class Quota:
 
     async def close(self) -> None:
         """Settle a last time and return every unit that is held."""
-        for task in self._tasks:
-            task.cancel()
+        await self._background.close()
         for account in self._accounts.values():
             account.is_near = True
             account.asked_at = 0.0
@@ -350,10 +350,7 @@ class Quota:
         return account.left(soon) <= account.wish // 4
 
     def _start_pump(self, account: _Account) -> None:
-        task = asyncio.create_task(self._pump(account))
-        account.pump = task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        account.pump = self._background.spawn(self._pump(account))
 
     async def _pump(self, account: _Account) -> None:
         """Ask for leases until nobody waits; at least once, for a renewal ahead."""

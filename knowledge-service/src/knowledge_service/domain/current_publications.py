@@ -20,6 +20,7 @@ from knowledge_service.domain.publications import Publication, digest_of, pack, 
 from knowledge_service.domain.ranking import Ranker, RankerFactory
 from shared import deadlines
 from shared.errors import CapabilityUnavailable, ServiceError
+from shared.single_flight import SingleFlight
 
 log = structlog.get_logger()
 
@@ -152,7 +153,7 @@ class CurrentPublications:
         self._cache = PublicationCache(max_wordings)
         self._clock = clock
         self._known: OrderedDict[str, _Known] = OrderedDict()
-        self._loads: dict[UUID, asyncio.Task[Ranker]] = {}
+        self._loads = SingleFlight[UUID, Ranker]()
         self._builds = asyncio.Semaphore(BUILDS)
         self._nothing = make_ranker(())
 
@@ -251,17 +252,7 @@ class CurrentPublications:
 
     async def _loaded(self, publication: Publication) -> Ranker:
         """The ranker of a publication, built once however many ask; it is built to the end even if they give up."""
-        task = self._loads.get(publication.publication_id)
-        if task is None:
-            task = asyncio.create_task(self._load(publication))
-            self._loads[publication.publication_id] = task
-            task.add_done_callback(lambda done: self._settled(publication.publication_id, done))
-        return await asyncio.shield(task)
-
-    def _settled(self, publication_id: UUID, task: "asyncio.Task[Ranker]") -> None:
-        self._loads.pop(publication_id, None)
-        if not task.cancelled() and task.exception() is not None:
-            log.warning("publication_not_loaded", publication_id=str(publication_id), error=repr(task.exception()))
+        return await self._loads.run(publication.publication_id, lambda: self._load(publication))
 
     async def _load(self, publication: Publication) -> Ranker:
         deadlines.lift()

@@ -17,6 +17,7 @@ from knowledge_service.domain.import_files import Row, UnreadableFile, Unreadabl
 from knowledge_service.domain.publications import Publication
 from knowledge_service.domain.text import normalise
 from shared import deadlines
+from shared.background import Background
 from shared.errors import CapabilityUnavailable, NotFound, Overloaded, ServiceError
 from shared.ids import new_id
 
@@ -144,19 +145,17 @@ class Importing:
         self._publishing = publishing
         self._check_row = check_row
         self._turns = asyncio.Semaphore(RUNNING)
-        self._jobs: set[asyncio.Task[None]] = set()
+        self._background = Background()
 
     async def import_articles(self, organization_id: str, read: ReadRows, *, publish: bool, dry_run: bool) -> Import:
         """Start an import; `read` gives its rows and is called in a thread. Raises Overloaded when many wait."""
-        if len(self._jobs) >= RUNNING + WAITING:
+        if len(self._background) >= RUNNING + WAITING:
             raise Overloaded(retry_after=10)
         at = now()
         job = _Job(organization_id, Import(new_id(), "running", dry_run, at, at))
         await self._imports.save(organization_id, job.report)
         begun = job.report
-        task = asyncio.create_task(self._run(job, read, publish=publish))
-        self._jobs.add(task)
-        task.add_done_callback(self._jobs.discard)
+        self._background.spawn(self._run(job, read, publish=publish))
         return begun
 
     async def get_import(self, organization_id: str, import_id: UUID) -> Import:
@@ -170,9 +169,7 @@ class Importing:
 
     async def stop(self) -> None:
         """End what runs, each with a report that says so."""
-        for task in self._jobs:
-            task.cancel()
-        await asyncio.gather(*self._jobs, return_exceptions=True)
+        await self._background.close()
 
     async def _run(self, job: _Job, read: ReadRows, *, publish: bool) -> None:
         """Import to the end, whatever happens, and say how it ended."""

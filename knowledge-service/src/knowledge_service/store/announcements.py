@@ -1,13 +1,16 @@
 """New epochs over redis-data: told at once, remembered under a key, told again later if Redis was away."""
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import orjson
 import structlog
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 
+from shared.background import Background
 from shared.errors import CapabilityUnavailable
 from shared.redis import RedisStore
 
@@ -26,17 +29,16 @@ class RedisAnnouncements:
     def __init__(self, redis: RedisStore) -> None:
         self._redis = redis
         self._pending: dict[str, int] = {}
-        self._tasks: list[asyncio.Task[None]] = []
+        self._background = Background()
 
     async def start(self, heard: Heard) -> None:
         """Pass on what is heard, and repeat what could not be told."""
-        self._tasks = [asyncio.create_task(self._keep_listening(heard)), asyncio.create_task(self._keep_repeating())]
+        self._background.keep(functools.partial(self._keep_listening, heard))
+        self._background.keep(self._keep_repeating)
 
     async def close(self) -> None:
         """Stop listening."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._background.close()
 
     async def announce(self, organization_id: str, epoch: int) -> None:
         """Say that this epoch answers from now on; repeated in the background when Redis is away."""
@@ -78,7 +80,7 @@ class RedisAnnouncements:
         while True:
             try:
                 await self._listen(heard)
-            except Exception as error:  # noqa: BLE001 - the outermost loop: without it this replica would turn deaf
+            except (RedisError, OSError) as error:
                 log.warning("announcements_unheard", error=repr(error))
             await asyncio.sleep(1)
 
