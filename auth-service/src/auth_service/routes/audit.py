@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
 from auth_service.domain.audit import AuditEntry
 from auth_service.routes.state import TheAudit, TheCursors, known_id
 from shared.callers import require_role
+from shared.fields import Cursor, Limit
 from shared.principal import Principal
 from shared.problems import responses
 
@@ -40,8 +41,8 @@ async def list_audit(
     principal: Annotated[Principal, Depends(require_role("admin"))],
     audit: TheAudit,
     cursors: TheCursors,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=2_048)] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
 ) -> AuditOut:
     """What happened in the organization, newest first; for owners and admins."""
     scope = f"audit:{principal.organization_id}:{principal.user_id}"

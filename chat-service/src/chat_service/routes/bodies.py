@@ -4,23 +4,14 @@ import re
 from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints
+from pydantic import Field, StringConstraints
 
 from chat_service.domain.turns import Outcome
 from shared.contracts import Contract, PublicRequest
+from shared.fields import Readable
 
 SESSION_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
-
-def _has_text(value: str) -> str:
-    if not value.strip():
-        raise ValueError("must contain more than white space")
-    if "\x00" in value:
-        raise ValueError("must not contain NUL")
-    return value
-
-
-Text = Annotated[str, AfterValidator(_has_text)]
 
 Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*$", max_length=35)]
 
@@ -28,17 +19,17 @@ Language = Annotated[str, StringConstraints(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9
 class MessageIn(PublicRequest):
     """A question. A session id of one's own choice is created on first use; without one a new session begins."""
 
-    message: Annotated[Text, Field(min_length=1, max_length=4_000)]
+    message: Annotated[Readable, Field(min_length=1, max_length=4_000)]
     session_id: Annotated[str, StringConstraints(pattern=rf"^{SESSION_ID.pattern}$")] | None = None
     language: Language | None = None
-    tags: Annotated[list[Annotated[Text, Field(max_length=64)]], Field(max_length=50)] = []
+    tags: Annotated[list[Annotated[Readable, Field(min_length=1, max_length=64)]], Field(max_length=50)] = []
 
 
 class FeedbackIn(PublicRequest):
     """What the user thinks of an answer."""
 
     rating: Literal["up", "down"]
-    comment: Annotated[Text, Field(max_length=2_000)] | None = None
+    comment: Annotated[Readable, Field(min_length=1, max_length=2_000)] | None = None
 
 
 class CitedAnswer(Contract):

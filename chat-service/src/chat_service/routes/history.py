@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 
 from chat_service.domain.conversation import Conversation
@@ -13,13 +13,12 @@ from shared.bodies import StrictRoute
 from shared.callers import CurrentPrincipal
 from shared.cursors import Cursors
 from shared.errors import NotFound
+from shared.fields import Cursor, Limit
 from shared.ids import parse_id
 from shared.principal import Principal
 from shared.problems import responses
 
 router = APIRouter(tags=["chat"], route_class=StrictRoute)
-
-Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 def _conversation(request: Request) -> Conversation:
@@ -51,7 +50,7 @@ async def read_history(
     conversation: CurrentConversation,
     cursors: SignedCursors,
     limit: Limit = 20,
-    cursor: str | None = None,
+    cursor: Cursor = None,
 ) -> Response:
     """The latest messages of a session, oldest first on each page; the cursor goes back in time."""
     scope = f"history:{_whose(principal)}:{session_id}"
@@ -74,7 +73,7 @@ async def list_sessions(
     conversation: CurrentConversation,
     cursors: SignedCursors,
     limit: Limit = 20,
-    cursor: str | None = None,
+    cursor: Cursor = None,
 ) -> Response:
     """The user's sessions, newest first."""
     scope = f"sessions:{_whose(principal)}"

@@ -13,6 +13,8 @@ from knowledge_service.routes.bodies import (
     ArticleOut,
     ArticleVersions,
     PublishedOut,
+    Tag,
+    Wording,
 )
 from knowledge_service.routes.keyed import KeyedRoute
 from knowledge_service.routes.parts import (
@@ -24,13 +26,13 @@ from knowledge_service.routes.parts import (
     TheCursors,
     ThePublishing,
 )
+from shared.fields import Cursor, Limit
 from shared.problems import responses
 
 router = APIRouter(prefix="/knowledge", tags=["knowledge"], route_class=KeyedRoute)
 
 READS = responses(401, 403, 404, 422, 429, 503, 504)
 WRITES = responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 504)
-Limit = Annotated[int, Query(ge=1, le=100)]
 
 
 @router.post("/articles", status_code=201, responses=WRITES)
@@ -45,10 +47,10 @@ async def list_articles(
     authoring: TheAuthoring,
     cursors: TheCursors,
     status: Status | None = None,
-    tag: Annotated[str | None, Query(max_length=64)] = None,
-    q: Annotated[str | None, Query(max_length=1_000)] = None,
+    tag: Annotated[Tag | None, Query()] = None,
+    q: Annotated[Wording | None, Query()] = None,
     limit: Limit = 20,
-    cursor: Annotated[str | None, Query(max_length=2_048)] = None,
+    cursor: Cursor = None,
 ) -> ArticleList:
     """The organization's articles, newest first; a filtered page may be short and still have a next one."""
     scope = f"articles:{principal.organization_id}:{principal.user_id}:{status}:{tag}:{q}"

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, Field
 from knowledge_service.domain.articles import ArticleText
 from knowledge_service.domain.authoring import Listed
 from shared.contracts import PublicRequest
+from shared.fields import Readable
 
 QUESTION = 1_000
 ANSWER = 20_000
@@ -16,28 +17,18 @@ TAGS = 50
 TAG = 64
 
 
-def _readable(text: str) -> str:
-    """Refuse what no database and no screen can hold, and text that says nothing."""
-    if "\x00" in text:
-        raise ValueError("must not contain NUL")
-    if not text.strip():
-        raise ValueError("must not be blank")
-    return text
-
-
 def _without_repeats(texts: list[str]) -> list[str]:
     return list(dict.fromkeys(texts))
 
 
-Readable = AfterValidator(_readable)
-Wording = Annotated[str, Field(min_length=1, max_length=QUESTION), Readable]
-AnswerText = Annotated[str, Field(min_length=1, max_length=ANSWER), Readable]
+Wording = Annotated[Readable, Field(min_length=1, max_length=QUESTION)]
+AnswerText = Annotated[Readable, Field(min_length=1, max_length=ANSWER)]
 Alternatives = Annotated[list[Wording], Field(max_length=ALTERNATIVES), AfterValidator(_without_repeats)]
-Tag = Annotated[str, Field(min_length=1, max_length=TAG), Readable]
+Tag = Annotated[Readable, Field(min_length=1, max_length=TAG)]
 Tags = Annotated[list[Tag], Field(max_length=TAGS), AfterValidator(_without_repeats)]
 Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$", max_length=35)]
-ExternalId = Annotated[str, Field(min_length=1, max_length=200), Readable]
-Query = Annotated[str, Field(min_length=1, max_length=4_000), Readable]
+ExternalId = Annotated[Readable, Field(min_length=1, max_length=200)]
+Query = Annotated[Readable, Field(min_length=1, max_length=4_000)]
 
 
 class ArticleIn(PublicRequest):

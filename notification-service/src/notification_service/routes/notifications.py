@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import orjson
 import structlog
-from fastapi import APIRouter, Header, Query, Response
+from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, JsonValue
 from starlette.types import Message, Receive, Scope, Send
@@ -18,6 +18,7 @@ from notification_service.routes.state import TheCursors, TheInboxes, TheListene
 from shared import deadlines
 from shared.callers import CurrentPrincipal
 from shared.errors import FieldError, InvalidRequest, NotFound
+from shared.fields import Cursor, Limit
 from shared.ids import parse_id
 from shared.problems import responses
 
@@ -88,8 +89,8 @@ async def list_notifications(
     principal: CurrentPrincipal,
     inboxes: TheInboxes,
     cursors: TheCursors,
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=2_048)] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
     *,
     unread: bool = False,
 ) -> InboxOut:

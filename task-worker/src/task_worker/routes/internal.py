@@ -9,6 +9,7 @@ from pydantic import AwareDatetime
 from shared.callers import InternalCaller
 from shared.contracts.notifications import OutboxPage
 from shared.cursors import Cursors
+from shared.fields import Cursor
 from task_worker.domain.task import Event
 from task_worker.events import wire
 from task_worker.routes.tasks import cursors
@@ -39,7 +40,7 @@ async def list_outbox(
     cursors: Annotated[Cursors, Depends(cursors)],
     since: AwareDatetime,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 500,
-    cursor: Annotated[str | None, Query(max_length=2_048)] = None,
+    cursor: Cursor = None,
 ) -> OutboxPage:
     """Events of all organizations from `since` on, the oldest first, delivered or not."""
     position = None if cursor is None else cursors.read(SCOPE, cursor)

@@ -5,10 +5,11 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Request, Response
 
 from shared.callers import CurrentPrincipal
 from shared.cursors import Cursors
+from shared.fields import Cursor, Limit
 from shared.ids import new_id, parse_id
 from shared.principal import Principal
 from shared.problems import responses
@@ -117,8 +118,8 @@ async def list_tasks(
     principal: CurrentPrincipal,
     submission: CurrentSubmission,
     cursors: Annotated[Cursors, Depends(cursors)],
-    limit: Annotated[int, Query(ge=1, le=100)] = 20,
-    cursor: Annotated[str | None, Query(max_length=2_048)] = None,
+    limit: Limit = 20,
+    cursor: Cursor = None,
 ) -> Response:
     """Your tasks, the newest first."""
     scope = f"tasks:{principal.organization_id}:{principal.user_id}"
