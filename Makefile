@@ -10,7 +10,7 @@ SOURCES := shared/src gateway/src auth-service/src chat-service/src knowledge-se
 # options for the command behind a target: make up ARGS="--replicas chat-service=2"
 ARGS ?=
 
-.PHONY: help install up down status logs doctor test lint check fmt bench load chaos quality docs lock clean
+.PHONY: help install up down status logs doctor test lint check fmt bench load chaos fuzz quality docs lock clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ load: install ## Hold the README's promises under load, on a stack of its own
 
 chaos: install ## Kill, freeze and empty engines and services under traffic
 	@$(VENV)/pytest tests/chaos $(ARGS)
+
+fuzz: install ## Send what the API document allows and forbids, and compare, on a stack of its own
+	@$(VENV)/python tests/fuzz/run.py $(ARGS)
 
 quality: install ## Measure how well the starter knowledge base is found
 	@$(VENV)/python tests/quality/run.py $(ARGS)
