@@ -8,6 +8,11 @@ from cli import __version__
 if TYPE_CHECKING:
     import typer
 
+EXIT_CODES = (
+    "Exit codes: 0 done, 2 usage, 3 not configured, 4 authentication, 5 unreachable, 6 quota or rate, 7 timeout, "
+    "8 server error, 9 partly done, 130 interrupted."
+)
+
 
 def build() -> "typer.Typer":
     """The application with every command."""
@@ -16,7 +21,11 @@ def build() -> "typer.Typer":
     from cli.commands import account, chat, conversation, knowledge, notifications, tasks
 
     app = typer.Typer(
-        name="faq", help="Ask, curate and operate MultiDB.", no_args_is_help=True, pretty_exceptions_enable=False
+        name="faq",
+        help="Ask, curate and operate MultiDB.",
+        epilog=EXIT_CODES,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
     )
 
     @app.callback()
@@ -51,14 +60,18 @@ def main() -> None:
     if sys.argv[1:] == ["--version"]:  # typer alone takes longer to import than this takes to answer
         _print_version()
         return
-    from cli.errors import CommandError
-    from cli.output import err
+    from cli.errors import CommandError, Usage
+    from cli.output import complain, print_what_can_be_shown
 
+    print_what_can_be_shown()
     try:
         build()()
     except CommandError as error:
-        err().print(str(error), style="red", markup=False, soft_wrap=True)
+        complain(error)
         sys.exit(error.exit_code)
+    except UnicodeError:  # of an argument or a password; it is not repeated here
+        complain("What you wrote contains a byte that is not UTF-8, so it cannot be sent.")
+        sys.exit(Usage.exit_code)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ class Client:
 
     def upload(self, path: str, file: Path, query: Mapping[str, str], fields: Mapping[str, str] | None = None) -> Json:
         """POST a file as multipart form data."""
-        content = {"file": (file.name, file.read_bytes())}
+        name = file.name.encode(errors="replace").decode()  # of a file system that is not UTF-8
+        content = {"file": (name, file.read_bytes())}
         return self._as_user("POST", path, files=content, params=dict(query), data=dict(fields or {}))
 
     def anonymous(self, method: str, path: str, body: Json | None = None) -> Json:

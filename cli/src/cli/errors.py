@@ -49,3 +49,9 @@ class ServerFailed(CommandError):
     """The server answered that it cannot do this now."""
 
     exit_code = 8
+
+
+class PartlyDone(CommandError):
+    """A part of what was asked for is done, the rest was refused."""
+
+    exit_code = 9

@@ -1,29 +1,63 @@
-"""What a command shows: results on standard output, everything else on standard error."""
+"""What a command shows: results on standard output, everything else on standard error.
+
+What the server wrote (answers, reports, questions) is shown word for word: no line is broken here, because a break in
+the middle of an address or a command changes it. A terminal wraps long lines by itself.
+"""
 
 import json
 import sys
+import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
-from rich.markdown import Markdown
 from rich.table import Table
 from rich.text import Text
+
+WIDE = 100_000  # columns of a pipe or a file: nothing is wrapped or cut off there
+KEPT = "\n\t"
 
 
 @cache
 def out() -> Console:
     """Results."""
-    return Console(highlight=False)
+    return _console()
 
 
 @cache
 def err() -> Console:
     """Progress and errors."""
-    return Console(stderr=True, highlight=False)
+    return _console(stderr=True)
+
+
+def say(*texts: str | Text, style: str | None = None, to: Console | None = None) -> None:
+    """One line of our own, unbroken, on standard output unless told otherwise."""
+    console = to or out()
+    console.print(Text(" ").join(Text.assemble(text) for text in texts), style=style, soft_wrap=True)
+
+
+def complain(error: object, style: str = "red") -> None:
+    """One line on standard error."""
+    say(str(error), style=style, to=err())
+
+
+def verbatim(text: str) -> None:
+    """Text from the server, as it is; a terminal gets no control characters, which would move its cursor or worse."""
+    shown = _printable(text) if sys.stdout.isatty() else text
+    sys.stdout.write(shown if shown.endswith("\n") else f"{shown}\n")
+
+
+def print_markdown(markdown: str) -> None:
+    """A report: laid out on a terminal, as it was written elsewhere."""
+    if not out().is_terminal:
+        verbatim(markdown)
+        return
+    from rich.markdown import Markdown
+
+    out().print(Markdown(markdown))
 
 
 def print_json(value: Any) -> None:  # noqa: ANN401 - any JSON
@@ -43,7 +77,7 @@ def spinner(words: str) -> Iterator[None]:
 
 def print_reply(reply: dict[str, Any]) -> None:
     """A chat reply for a person: the text, how sure it is, where it comes from, what else might fit."""
-    out().print(Markdown(reply["reply"]) if out().is_terminal else Text(reply["reply"]))
+    verbatim(reply["reply"])
     answer = reply.get("answer")
     notes = []
     if answer:
@@ -52,11 +86,11 @@ def print_reply(reply: dict[str, Any]) -> None:
     if reply.get("degraded"):
         notes.append(f"degraded: {', '.join(reply['degraded'])}")
     if notes:
-        out().print(Text(" · ".join(notes), style="dim"))
+        say(" · ".join(notes), style="dim")
     if reply.get("suggestions") and not answer:
-        out().print(Text("Perhaps you meant:", style="dim"))
+        say("Perhaps you meant:", style="dim")
         for suggestion in reply["suggestions"]:
-            out().print(Text(f"  • {suggestion['question']}"))
+            say(f"  • {suggestion['question']}")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
@@ -69,7 +103,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]], empty:
     if table.row_count:
         out().print(table)
     else:
-        out().print(Text(empty, style="dim"))
+        say(empty, style="dim")
 
 
 def print_history(messages: Iterable[dict[str, Any]]) -> None:
@@ -77,10 +111,28 @@ def print_history(messages: Iterable[dict[str, Any]]) -> None:
     for message in messages:
         mine = message["role"] == "user"
         out().print(Text("You: " if mine else "Bot: ", style="bold cyan" if mine else "bold green"), end="")
+        verbatim(message["text"])
         rated = {"up": "  👍", "down": "  👎"}.get(message.get("rating") or "", "")
-        out().print(Text(message["text"] + rated), Text(f"  {short_time(message['created_at'])}", style="dim"))
+        say(f"     {short_time(message['created_at'])}{rated}", style="dim")
 
 
 def short_time(text: str | None) -> str:
     """A server time as local date and minute."""
     return datetime.fromisoformat(text).astimezone().strftime("%Y-%m-%d %H:%M") if text else ""
+
+
+def print_what_can_be_shown() -> None:
+    """Let no character that the terminal's encoding lacks end a command: it becomes a question mark."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _console(*, stderr: bool = False) -> Console:
+    stream: TextIO = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else WIDE
+    return Console(stderr=stderr, highlight=False, width=width)
+
+
+def _printable(text: str) -> str:
+    return "".join(c for c in text if c in KEPT or unicodedata.category(c) != "Cc")

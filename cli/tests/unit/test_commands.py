@@ -1,11 +1,14 @@
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from cli.__main__ import EXIT_CODES
+from cli.errors import CommandError
 from cli.session import find_login, folder, save_login
 
 Faq = Callable[..., Any]
@@ -255,6 +258,7 @@ def test_an_import_reports_its_rows(faq: Faq, twin: Twin, tmp_path: Path) -> Non
 
     ran = faq("kb", "import", str(file), "--publish")
 
+    assert ran.code == 9
     assert "1 created" in ran.out
     assert "row 2: No answer." in ran.out
     assert "epoch 4" in ran.out
@@ -269,7 +273,7 @@ def test_chat_answers_each_line_of_a_pipe(faq: Faq, twin: Twin, monkeypatch: pyt
     path = f"PUT /chat/sessions/{login.session}/messages/m1/feedback"
     twin.says(path, 200, {})
     lines = "What is Redis?\n/feedback up clear\n/nonsense\n/help\n/quit\nnever asked\n"
-    monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(lines.encode())))
 
     ran = faq("chat")
 
@@ -281,7 +285,7 @@ def test_chat_answers_each_line_of_a_pipe(faq: Faq, twin: Twin, monkeypatch: pyt
     assert len(twin.bodies("POST /chat/message")) == 1
 
 
-@pytest.mark.parametrize("words", [["ask"], ["nonsense"], ["ask", "--nonsense", "hi"], ["history", "--limit", "0"]])
+@pytest.mark.parametrize("words", [["nonsense"], ["ask", "--nonsense", "hi"], ["history", "--limit", "0"]])
 def test_a_wrong_command_line_is_a_usage_error(faq: Faq, words: list[str]) -> None:
     assert faq(*words).code == 2
 
@@ -305,3 +309,14 @@ def test_notifications_are_listed_and_read(faq: Faq, twin: Twin) -> None:
     assert "faq tasks t1" in ran.out
     assert len(twin.bodies("POST /notifications/read-all")) == 1
     assert json.loads(faq("notifications", "--json").out)["unread"] == 1
+
+
+def test_the_help_and_the_readme_list_every_exit_code(faq: Faq) -> None:
+    codes = {kind.exit_code for kind in CommandError.__subclasses__()} | {0, 130}
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+
+    listed = readme[readme.index("Exit codes: ") :].split("`faq ask -`")[0]
+
+    assert {int(number) for number in re.findall(r"\b\d+\b", listed)} == codes
+    assert {int(number) for number in re.findall(r"\b\d+\b", EXIT_CODES)} == codes
+    assert "partly done" in faq("--help").out

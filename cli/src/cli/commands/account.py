@@ -9,7 +9,7 @@ import typer
 
 from cli.commands.options import AsJson, connected
 from cli.errors import CommandError, Usage
-from cli.output import err, out, print_json
+from cli.output import complain, print_json, say
 from cli.session import forget_login, save_login
 
 Email = Annotated[str, typer.Argument(help="Your e-mail address.")]
@@ -54,8 +54,8 @@ def register(
     if as_json:
         print_json({"user": made["user"], "organization": made["organization"]})
     else:
-        out().print(f"Welcome. You own {made['organization']['name']} on the {made['organization']['plan']} plan.")
-        out().print('Try: faq ask "What is Redis?"')
+        say(f"Welcome. You own {made['organization']['name']} on the {made['organization']['plan']} plan.")
+        say('Try: faq ask "What is Redis?"')
 
 
 def login(context: typer.Context, email: Email, *, password_stdin: FromStdin = False, as_json: AsJson = False) -> None:
@@ -68,21 +68,21 @@ def login(context: typer.Context, email: Email, *, password_stdin: FromStdin = F
     if as_json:
         print_json({"url": url, "email": email})
     else:
-        out().print(f"Logged in at {url} as {email}.")
+        say(f"Logged in at {url} as {email}.")
 
 
 def logout(context: typer.Context) -> None:
     """End the login, here and on the server."""
     with connected(context) as client:
         if client.login is None:
-            out().print(f"You are not logged in at {client.url}.")
+            say(f"You are not logged in at {client.url}.")
             return
         try:
             client.post("/auth/logout", {"refresh_token": client.login.refresh_token})
         except CommandError as error:
-            err().print(f"The server was not told: {error}", style="yellow")
+            complain(f"The server was not told: {error}", style="yellow")
         forget_login(client.url)
-        out().print(f"Logged out of {client.url}.")
+        say(f"Logged out of {client.url}.")
 
 
 def add_to(app: typer.Typer) -> None:

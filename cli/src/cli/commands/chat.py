@@ -21,7 +21,8 @@ from cli.commands.notifications import follow, print_inbox
 from cli.commands.options import connected
 from cli.commands.tasks import print_task, print_tasks, submit, watch
 from cli.errors import CommandError, NotAllowed, NotConfigured, Unreachable
-from cli.output import err, out, print_history, print_reply, spinner
+from cli.output import complain, print_history, print_reply, say, spinner
+from cli.piped import piped_lines
 from cli.session import folder
 
 HELP = (
@@ -36,6 +37,10 @@ HELP = (
     ("/help", "this list"),
     ("/quit", "leave (also Ctrl-D)"),
 )
+
+
+ENDING = (NotAllowed, NotConfigured, Unreachable)
+"""After these the next question would fare no better."""
 
 
 class Left(Exception):
@@ -62,7 +67,7 @@ class Conversation:
         word, _, rest = line[1:].partition(" ")
         command = self.commands().get(word.lower())
         if command is None:
-            out().print(Text(f"There is no /{word}. /help lists the commands.", style="yellow"))
+            say(f"There is no /{word}. /help lists the commands.", style="yellow")
         else:
             command(rest.strip())
 
@@ -92,7 +97,7 @@ class Conversation:
     def history(self) -> None:
         """Show this conversation's latest messages."""
         if self.last_message_id is None:
-            out().print(Text("Nothing asked yet in this conversation.", style="dim"))
+            say("Nothing asked yet in this conversation.", style="dim")
             return
         print_history(self.client.get(f"/chat/history/{self.session}", limit=50)["messages"])
 
@@ -100,25 +105,25 @@ class Conversation:
         """Rate the last answer."""
         words = shlex.split(text) if text.count('"') % 2 == 0 and text.count("'") % 2 == 0 else text.split()
         if self.last_message_id is None or not words or words[0] not in ("up", "down"):
-            out().print(Text("After an answer: /feedback up, or /feedback down too short", style="yellow"))
+            say("After an answer: /feedback up, or /feedback down too short", style="yellow")
             return
         body = {"rating": words[0]} | ({"comment": " ".join(words[1:])} if words[1:] else {})
         self.client.put(f"/chat/sessions/{self.session}/messages/{self.last_message_id}/feedback", body)
-        out().print(Text("Thank you.", style="green"))
+        say("Thank you.", style="green")
 
     def work(self, kind: str, description: str) -> None:
         """Submit a task, show its progress and then its report."""
         if not description:
-            out().print(Text(f"Say what about: /{kind} volume last month", style="yellow"))
+            say(f"Say what about: /{kind} volume last month", style="yellow")
             return
         task = submit(self.client, kind, description)
         self.watched.add(task["task_id"])
-        out().print(Text(f"{kind.capitalize()} task submitted. Ctrl-C leaves it running.", style="dim"))
+        say(f"{kind.capitalize()} task submitted. Ctrl-C leaves it running.", style="dim")
         try:
             print_task(watch(self.client, task["task_id"]))
         except KeyboardInterrupt:
             self.watched.discard(task["task_id"])
-            out().print(Text(f"It goes on in the background: /tasks {task['task_id']}", style="dim"))
+            say(f"It goes on in the background: /tasks {task['task_id']}", style="dim")
 
     def tasks(self, task_id: str) -> None:
         """List tasks, or show one."""
@@ -143,7 +148,7 @@ def leave() -> None:
 def print_help() -> None:
     """The slash commands."""
     for command, meaning in HELP:
-        out().print(Text(f"  {command:30}", style="bold"), Text(meaning))
+        say(Text(f"  {command:30}", style="bold"), Text(meaning))
 
 
 def _announce(conversation: Conversation, url: str) -> None:
@@ -153,7 +158,7 @@ def _announce(conversation: Conversation, url: str) -> None:
         for note in follow(client):
             task_id = (note.get("data") or {}).get("task_id")
             if task_id not in conversation.watched:
-                out().print(Text("● ", style="bold cyan") + Text(f"{note['title']} (/tasks {task_id})"))
+                say(Text("● ", style="bold cyan") + Text(f"{note['title']} (/tasks {task_id})"))
     except CommandError:
         return  # logged out: the next question says so
     finally:
@@ -161,12 +166,20 @@ def _announce(conversation: Conversation, url: str) -> None:
 
 
 def _read_from_pipe(conversation: Conversation) -> None:
-    """One answer for each line of standard input."""
-    for line in sys.stdin:
+    """One answer for each line of standard input; a refused one does not keep the next from being asked."""
+    refused: CommandError | None = None
+    for line in piped_lines():
         try:
             conversation.handle(line)
         except Left:
-            return
+            break
+        except ENDING:
+            raise
+        except CommandError as error:
+            complain(error)
+            refused = error
+    if refused:
+        raise typer.Exit(refused.exit_code)
 
 
 def _read_from_terminal(conversation: Conversation) -> None:
@@ -181,7 +194,7 @@ def _read_from_terminal(conversation: Conversation) -> None:
         completer=WordCompleter([words.split()[0] for words, _ in HELP], sentence=True),
         complete_while_typing=False,
     )
-    out().print(Text("Ask in your own words. /help lists the commands, /quit leaves.", style="dim"))
+    say("Ask in your own words. /help lists the commands, /quit leaves.", style="dim")
     while True:
         try:
             with patch_stdout(raw=True):
@@ -189,10 +202,10 @@ def _read_from_terminal(conversation: Conversation) -> None:
             conversation.handle(line)
         except (EOFError, Left):
             return
-        except (NotAllowed, NotConfigured, Unreachable):
+        except ENDING:
             raise
         except CommandError as error:
-            err().print(Text(str(error), style="red"))
+            complain(error)
 
 
 def chat(

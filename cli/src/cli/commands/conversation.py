@@ -8,7 +8,8 @@ from rich.text import Text
 from cli.client import Client
 from cli.commands.options import AsJson, Limit, connected
 from cli.errors import Usage
-from cli.output import out, print_history, print_json, print_reply, print_table, short_time, spinner
+from cli.output import print_history, print_json, print_reply, print_table, say, short_time, spinner
+from cli.piped import piped_text
 
 
 def ask_question(client: Client, question: str, session: str) -> dict[str, Any]:
@@ -18,16 +19,22 @@ def ask_question(client: Client, question: str, session: str) -> dict[str, Any]:
 
 def ask(
     context: typer.Context,
-    question: Annotated[list[str], typer.Argument(help="The question, in your own words.")],
+    question: Annotated[
+        list[str] | None,
+        typer.Argument(help="The question, in your own words; `-`, or nothing in a pipe: all of standard input."),
+    ] = None,
     session: Annotated[str | None, typer.Option(help="The conversation it belongs to.")] = None,
     *,
     as_json: AsJson = False,
 ) -> None:
     """Ask one question."""
+    words = " ".join(question or ())
+    if words in {"", "-"}:
+        words = piped_text(asked_for=words == "-")
     with connected(context) as client:
         own = client.require_login().session
         with spinner("Looking it up…"):
-            reply = ask_question(client, " ".join(question), session or own)
+            reply = ask_question(client, words, session or own)
     if as_json:
         print_json(reply)
     else:
@@ -55,9 +62,9 @@ def history(
         return
     print_history(page["messages"])
     if not page["messages"]:
-        out().print(Text('Nothing asked yet. Try: faq ask "What is Redis?"', style="dim"))
+        say('Nothing asked yet. Try: faq ask "What is Redis?"', style="dim")
     if page["next_cursor"]:
-        out().print(Text(f"Older messages: faq history --cursor {page['next_cursor']}", style="dim"))
+        say(f"Older messages: faq history --cursor {page['next_cursor']}", style="dim")
 
 
 def _conversation(client: Client, session: str | None, own: str, limit: int, cursor: str | None) -> dict[str, Any]:
@@ -103,7 +110,7 @@ def print_stats(summary: dict[str, Any]) -> None:
     ]
     print_table(("System statistics", ""), rows, "")
     if summary["popular"]:
-        out().print()
+        say("")
         popular = [(entry["count"], entry["question"]) for entry in summary["popular"]]
         print_table(("times", "popular question"), popular, "")
 
@@ -134,15 +141,15 @@ def read_dashboard(client: Client) -> dict[str, Any]:
 def print_dashboard(view: dict[str, Any]) -> None:
     """The dashboard for a person."""
     usage, health = view["usage"], view["health"]
-    out().print(Text(f"Your usage ({usage['plan'].capitalize()} plan)", style="bold"))
+    say(f"Your usage ({usage['plan'].capitalize()} plan)", style="bold")
     for meter in ("messages", "tasks"):
-        out().print(f"  {meter.capitalize()}: {_meter(usage[meter])}")
-    out().print(Text(f"  Starts again: {short_time(usage['period']['end'])}", style="dim"))
+        say(f"  {meter.capitalize()}: {_meter(usage[meter])}")
+    say(f"  Starts again: {short_time(usage['period']['end'])}", style="dim")
     colour = "green" if health["status"] == "ok" else "yellow"
-    out().print(Text("Service: "), Text(health["status"], style=colour))
+    say("Service: ", Text(health["status"], style=colour))
     for name, state in health["capabilities"].items():
         if state != "ok":
-            out().print(Text(f"  {name}: {state}", style="yellow"))
+            say(f"  {name}: {state}", style="yellow")
 
 
 def _meter(meter: dict[str, Any]) -> str:

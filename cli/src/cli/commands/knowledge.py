@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markdown import Markdown
-from rich.text import Text
 
 from cli.client import Client
 from cli.commands.options import AsJson, Limit, connected
-from cli.errors import TookTooLong, Usage
-from cli.output import out, print_json, print_table, spinner
+from cli.errors import PartlyDone, TookTooLong, Usage
+from cli.output import print_json, print_table, say, spinner, verbatim
 
 LOOK_EVERY = 0.3
 PATIENCE = 600
@@ -29,12 +27,12 @@ def _show(article: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(article)
         return
-    out().print(Text(article["question"], style="bold"))
+    say(article["question"], style="bold")
     for alternative in article.get("alternatives") or []:
-        out().print(Text(f"  or: {alternative}", style="dim"))
-    out().print(Markdown(article["answer"]) if out().is_terminal else Text(article["answer"]))
+        say(f"  or: {alternative}", style="dim")
+    verbatim(article["answer"])
     tags = ", ".join(article.get("tags") or []) or "no tags"
-    out().print(Text(f"{article['id']} · version {article['version']} · {article['status']} · {tags}", style="dim"))
+    say(f"{article['id']} · version {article['version']} · {article['status']} · {tags}", style="dim")
 
 
 @kb.command("list")
@@ -123,7 +121,7 @@ def delete(context: typer.Context, article_id: ArticleId) -> None:
     """Delete an article; it stops answering at the next publish."""
     with connected(context) as client:
         client.delete(f"/knowledge/articles/{article_id}")
-    out().print("Deleted. It stops answering at the next `faq kb publish`.")
+    say("Deleted. It stops answering at the next `faq kb publish`.")
 
 
 @kb.command()
@@ -134,7 +132,7 @@ def publish(context: typer.Context, *, as_json: AsJson = False) -> None:
     if as_json:
         print_json(published)
     else:
-        out().print(f"Published {published['articles']} articles as epoch {published['epoch']}.")
+        say(f"Published {published['articles']} articles as epoch {published['epoch']}.")
 
 
 @kb.command("import")
@@ -146,7 +144,7 @@ def import_file(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would happen.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Import articles from a file; known ones are updated."""
+    """Import articles from a file; known ones are updated. Exit code 9: some rows were refused, the others are in."""
     query = {"publish": str(publish_after).lower(), "dry_run": str(dry_run).lower()}
     with connected(context) as client:
         accepted = client.upload("/knowledge/import", file, query)
@@ -158,6 +156,8 @@ def import_file(
         _print_report(report)
     if report["state"] == "failed":
         raise Usage("The import failed; nothing was published.")
+    if refused := report["rows"]["failed"]:
+        raise PartlyDone(f"{refused} of {report['rows']['total']} rows were refused.")
 
 
 def _wait(client: Client, location: str) -> dict[str, Any]:
@@ -172,11 +172,11 @@ def _wait(client: Client, location: str) -> dict[str, Any]:
 def _print_report(report: dict[str, Any]) -> None:
     rows = report["rows"]
     parts = ", ".join(f"{rows[name]} {name}" for name in ("created", "updated", "unchanged", "failed"))
-    out().print(f"{rows['total']} rows: {parts}.")
+    say(f"{rows['total']} rows: {parts}.")
     for error in report["errors"]:
-        out().print(Text(f"  row {error['row']}: {error['message']}", style="yellow"))
+        say(f"  row {error['row']}: {error['message']}", style="yellow")
     if report.get("epoch"):
-        out().print(f"Published as epoch {report['epoch']}.")
+        say(f"Published as epoch {report['epoch']}.")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 from cli.client import Client
 from cli.commands.options import AsJson, Limit, connected
 from cli.errors import CommandError, NotAllowed, NotConfigured
-from cli.output import err, out, print_json, short_time
+from cli.output import complain, print_json, say, short_time
 
 RECONNECT = 2
 
@@ -27,18 +27,18 @@ def follow(client: Client, last_event_id: str | None = None) -> Iterator[dict[st
         except (NotAllowed, NotConfigured):
             raise
         except CommandError as error:
-            err().print(Text(f"{error} Trying again…", style="dim"))
+            complain(f"{error} Trying again…", style="dim")
         time.sleep(RECONNECT)
 
 
 def print_notification(note: dict[str, Any]) -> None:
     """One notification for a person."""
     mark = Text("  ") if note.get("read") else Text("● ", style="bold cyan")
-    out().print(mark + Text(note["title"], style="bold") + Text(f"  {short_time(note['created_at'])}", style="dim"))
+    say(mark + Text(note["title"], style="bold") + Text(f"  {short_time(note['created_at'])}", style="dim"))
     if note.get("body"):
-        out().print(Text(f"  {note['body']}"))
+        say(f"  {note['body']}")
     if (note.get("data") or {}).get("task_id"):
-        out().print(Text(f"  faq tasks {note['data']['task_id']}", style="dim"))
+        say(f"  faq tasks {note['data']['task_id']}", style="dim")
 
 
 def print_inbox(page: dict[str, Any]) -> None:
@@ -46,7 +46,7 @@ def print_inbox(page: dict[str, Any]) -> None:
     for note in page["notifications"]:
         print_notification(note)
     count = page["unread"]
-    out().print(Text(f"{count} unread" if page["notifications"] else "No notifications.", style="dim"))
+    say(f"{count} unread" if page["notifications"] else "No notifications.", style="dim")
 
 
 def notifications(

@@ -5,13 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markdown import Markdown
-from rich.text import Text
 
 from cli.client import Client
 from cli.commands.options import AsJson, Limit, connected
 from cli.errors import ServerFailed, TookTooLong
-from cli.output import err, out, print_json, print_table, short_time
+from cli.output import err, print_json, print_markdown, print_table, say, short_time
 
 ENDED = ("succeeded", "failed", "cancelled")
 LOOK_EVERY = 0.5
@@ -48,13 +46,12 @@ def print_task(task: dict[str, Any]) -> None:
     """A task for a person: its report when it has one."""
     result, error = task.get("result"), task.get("error")
     if result:
-        report = result["report_markdown"]
-        out().print(Markdown(report) if out().is_terminal else Text(report))
+        print_markdown(result["report_markdown"])
     elif error:
-        out().print(Text(f"Failed: {error['detail']}", style="red"))
+        say(f"Failed: {error['detail']}", style="red")
     else:
         progress = task.get("progress") or {}
-        out().print(f"{task['kind']}: {task['status']}, {progress.get('percent') or 0} % {progress.get('step') or ''}")
+        say(f"{task['kind']}: {task['status']}, {progress.get('percent') or 0} % {progress.get('step') or ''}")
 
 
 def run(client: Client, kind: str, description: str, file: Path | None, *, wait: bool, as_json: bool) -> None:
@@ -67,7 +64,7 @@ def run(client: Client, kind: str, description: str, file: Path | None, *, wait:
     elif wait:
         print_task(task)
     else:
-        out().print(f"Submitted. Look at it with: faq tasks {task['task_id']}")
+        say(f"Submitted. Look at it with: faq tasks {task['task_id']}")
     if task["status"] == "failed":
         raise ServerFailed(task["error"]["detail"])
 
