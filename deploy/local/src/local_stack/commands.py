@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 if TYPE_CHECKING:
+    from local_stack.desired import DesiredState
     from local_stack.home import Home
     from local_stack.progress import Progress
-    from local_stack.wishes import Wishes
 
 OK, USAGE, UNREACHABLE, SERVER = 0, 2, 5, 8
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
@@ -45,10 +45,10 @@ def up(
     from local_stack.home import find_home
     from local_stack.progress import Progress
 
-    home, wishes = find_home(), _wishes(replicas or [], nodes)
+    home, desired = find_home(), _desired(replicas or [], nodes)
     settled: Mapping[str, Any] = {}
     with Progress() as progress:
-        for event in stack.up(home, wishes):
+        for event in stack.up(home, desired):
             if "plan" in event:
                 progress.plan(event["plan"])
             elif "settled" in event:
@@ -134,7 +134,7 @@ def doctor(*, json_: AsJson = False) -> None:
     from local_stack.doctor import examine
     from local_stack.home import find_home
 
-    findings = list(examine(find_home(), _wishes([], None)))
+    findings = list(examine(find_home(), _desired([], None)))
     if json_:
         typer.echo(json.dumps({"findings": [asdict(finding) for finding in findings]}))
     for finding in [] if json_ else findings:
@@ -151,12 +151,12 @@ def _with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
     @wraps(command)
     def run(*words: P.args, **options: P.kwargs) -> None:
         from local_stack.control import NotRunning
+        from local_stack.desired import InvalidDesiredState
         from local_stack.first_answer import NoFirstAnswer
         from local_stack.stack import Refused, SupervisorFailed
-        from local_stack.wishes import BadWish
 
         codes = {
-            BadWish: USAGE,
+            InvalidDesiredState: USAGE,
             NotRunning: UNREACHABLE,
             Refused: SERVER,
             SupervisorFailed: SERVER,
@@ -171,9 +171,9 @@ def _with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
     return run
 
 
-def _wishes(replicas: list[str], nodes: int | None) -> "Wishes":
+def _desired(replicas: list[str], nodes: int | None) -> "DesiredState":
+    from local_stack.desired import gather
     from local_stack.home import checkout
-    from local_stack.wishes import gather
 
     return gather(os.environ, checkout() / ".env", replicas, nodes)
 

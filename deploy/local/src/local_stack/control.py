@@ -73,16 +73,13 @@ def ask(home: Home, command: str, *, timeout: float | None = 60.0, **words: obje
 @contextlib.contextmanager
 def _connect(home: Home, timeout: float | None) -> Iterator[tuple[socket.socket, str]]:
     address = {"socket": str(home.socket)} if home.socket.exists() else load_state(home).control
-    try:
-        if "socket" in address:
-            link = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            link.settimeout(timeout)
-            link.connect(address["socket"])
-        elif "port" in address:
-            link = socket.create_connection(("127.0.0.1", address["port"]), timeout)
-        else:
-            raise NotRunning(NotRunning.__doc__)
-    except (ConnectionRefusedError, FileNotFoundError) as error:
-        raise NotRunning(NotRunning.__doc__) from error
-    with link:
+    if not address:
+        raise NotRunning(NotRunning.__doc__)
+    kind = socket.AF_UNIX if "socket" in address else socket.AF_INET
+    with socket.socket(kind, socket.SOCK_STREAM) as link:
+        link.settimeout(timeout)
+        try:
+            link.connect(address["socket"] if "socket" in address else ("127.0.0.1", address["port"]))
+        except (ConnectionRefusedError, FileNotFoundError) as error:
+            raise NotRunning(NotRunning.__doc__) from error
         yield link, str(address.get("token", ""))

@@ -9,6 +9,7 @@ import psutil
 
 from local_stack import stack
 from local_stack.control import NotRunning
+from local_stack.desired import DesiredState
 from local_stack.engines.engine import EngineUnavailable
 from local_stack.engines.jars import FIX, jar_folder, locked_jars, missing_jars
 from local_stack.engines.java import find_java
@@ -18,7 +19,6 @@ from local_stack.engines.valkey import server_binary
 from local_stack.home import Home
 from local_stack.plan import external_engines
 from local_stack.ports import holder_of, is_free
-from local_stack.wishes import Wishes
 
 MEMORY_NEEDED = 1_800 * 1024 * 1024
 DISK_NEEDED = 1_000_000_000
@@ -35,14 +35,14 @@ class Finding:
     fix: str = ""
 
 
-def examine(home: Home, wishes: Wishes) -> Iterator[Finding]:
+def examine(home: Home, desired: DesiredState) -> Iterator[Finding]:
     """Everything, in the order a start needs it."""
-    external = external_engines(wishes.settings)
+    external = external_engines(desired.settings)
     yield _python()
     yield _memory()
     yield _disk(home)
     yield from _engines(external)
-    yield from _running(home, wishes)
+    yield from _running(home, desired)
 
 
 def _python() -> Finding:
@@ -104,14 +104,14 @@ def _cassandra() -> str:
     return f"{java}, {jar_folder()}"
 
 
-def _running(home: Home, wishes: Wishes) -> Iterator[Finding]:
+def _running(home: Home, desired: DesiredState) -> Iterator[Finding]:
     try:
         status = stack.status(home)
     except NotRunning:
-        free = is_free(wishes.gateway_port)
-        holder = None if free else holder_of(wishes.gateway_port)
-        detail = f"port {wishes.gateway_port} is " + ("free" if free else f"taken by {holder or 'another process'}")
-        yield Finding("gateway", free, detail, f"Stop it, or set GATEWAY_PORT={wishes.gateway_port + 1}")
+        free = is_free(desired.gateway_port)
+        holder = None if free else holder_of(desired.gateway_port)
+        detail = f"port {desired.gateway_port} is " + ("free" if free else f"taken by {holder or 'another process'}")
+        yield Finding("gateway", free, detail, f"Stop it, or set GATEWAY_PORT={desired.gateway_port + 1}")
         return
     for row in status["processes"]:
         fine = row["state"] in {"ready", "starting"}

@@ -1,4 +1,4 @@
-"""From wishes to units: which engines are ours, which port each process gets, and what stands in its environment."""
+"""From the desired state to process specs: which engines are ours, which port and environment each process gets."""
 
 import hashlib
 import secrets
@@ -9,6 +9,7 @@ from datetime import timedelta
 from importlib.util import find_spec
 from pathlib import Path
 
+from local_stack.desired import DesiredState, InvalidDesiredState
 from local_stack.engines.cassandra import Cassandra, CassandraPorts
 from local_stack.engines.postgresql import HOST, OWNER, PostgreSQL
 from local_stack.engines.valkey import Role, Valkey
@@ -17,9 +18,8 @@ from local_stack.keyring import Keyring
 from local_stack.ports import assign_ports, holder_of, is_free
 from local_stack.process import Launch
 from local_stack.services import SERVICES, Service
+from local_stack.specs import ProcessSpec, engine_spec, one_shot_spec, service_spec, worker_spec
 from local_stack.state import State
-from local_stack.units import Unit, engine_unit, one_shot_unit, service_unit, worker_unit
-from local_stack.wishes import BadWish, Wishes
 
 ENGINE_NAMES = ("postgresql", "redis-cache", "redis-data", "cassandra")
 MEGABYTES = {"postgresql": 60, "redis-cache": 10, "redis-data": 10, "cassandra": 370, "service": 75, "supervisor": 30}
@@ -33,16 +33,16 @@ class PortTaken(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All units of a stack, and the engines that belong to the user."""
+    """All process specs of a stack, and the engines that belong to the user."""
 
-    units: tuple[Unit, ...]
+    specs: tuple[ProcessSpec, ...]
     external: Mapping[str, str]
     gateway: str
 
     def megabytes(self) -> int:
         """Memory it will take, estimated."""
-        running = [unit for unit in self.units if unit.kind != "one-shot"]
-        return MEGABYTES["supervisor"] + sum(MEGABYTES.get(unit.name, MEGABYTES["service"]) for unit in running)
+        running = [spec for spec in self.specs if spec.kind != "one-shot"]
+        return MEGABYTES["supervisor"] + sum(MEGABYTES.get(spec.name, MEGABYTES["service"]) for spec in running)
 
 
 def external_engines(settings: Mapping[str, str]) -> dict[str, str]:
@@ -60,15 +60,15 @@ def external_engines(settings: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def check_wishes(wishes: Wishes, state: State) -> None:
-    """Refuse what cannot be had. Raises BadWish."""
-    unknown = set(wishes.replicas) - {service.name for service in SERVICES}
+def check_desired(desired: DesiredState, state: State) -> None:
+    """Refuse what cannot be had. Raises InvalidDesiredState."""
+    unknown = set(desired.replicas) - {service.name for service in SERVICES}
     if unknown:
         names = ", ".join(service.name for service in SERVICES)
-        raise BadWish(f"--replicas does not know {', '.join(sorted(unknown))}; the services are {names}")
-    if wishes.nodes and state.nodes and wishes.nodes != state.nodes:
-        raise BadWish(
-            f"This stack was made with {state.nodes} Cassandra node(s); {wishes.nodes} would not see its data: "
+        raise InvalidDesiredState(f"--replicas does not know {', '.join(sorted(unknown))}; the services are {names}")
+    if desired.nodes and state.nodes and desired.nodes != state.nodes:
+        raise InvalidDesiredState(
+            f"This stack was made with {state.nodes} Cassandra node(s); {desired.nodes} would not see its data: "
             f"leave out --nodes, or use another MULTIDB_HOME"
         )
 
@@ -84,27 +84,29 @@ def check_gateway_port(port: int, host: str = "127.0.0.1") -> None:
 class Planner:
     """Builds the plan; remembers ports in the state it is given."""
 
-    def __init__(self, home: Home, wishes: Wishes, state: State, keyring: Keyring, base: Mapping[str, str]) -> None:
+    def __init__(
+        self, home: Home, desired: DesiredState, state: State, keyring: Keyring, base: Mapping[str, str]
+    ) -> None:
         self._home = home
-        self._wishes = wishes
+        self._desired = desired
         self._state = state
         self._keyring = keyring
         self._base = base
-        self._external = external_engines(wishes.settings)
-        self._nodes = wishes.nodes or state.nodes or 1
+        self._external = external_engines(desired.settings)
+        self._nodes = desired.nodes or state.nodes or 1
         self._ports: dict[str, int] = {}
 
     def plan(self, in_use: Mapping[str, int]) -> Plan:
-        """The units; `in_use` are ports that our own running processes hold and keep."""
+        """The process specs; `in_use` are ports that our own running processes hold and keep."""
         self._assign_ports(in_use)
         engines = self._engines()
         shared = self._shared_environment()
-        units = [*engines]
+        specs = [*engines]
         for service in SERVICES:
-            units += self._service(service, shared)
+            specs += self._service(service, shared)
         self._state.nodes = self._nodes
-        self._state.gateway_port = self._wishes.gateway_port
-        return Plan(tuple(units), self._external, f"http://{HOST}:{self._wishes.gateway_port}")
+        self._state.gateway_port = self._desired.gateway_port
+        return Plan(tuple(specs), self._external, f"http://{HOST}:{self._desired.gateway_port}")
 
     def _assign_ports(self, in_use: Mapping[str, int]) -> None:
         names = [*ENGINE_NAMES, "storage", "ssl-storage", *(f"jmx-{number}" for number in range(1, self._nodes + 1))]
@@ -114,9 +116,9 @@ class Planner:
         self._ports = {**{name: in_use[name] for name in names if name in in_use}, **new}
         self._state.ports = {**self._state.ports, **self._ports}
 
-    def _engines(self) -> list[Unit]:
+    def _engines(self) -> list[ProcessSpec]:
         ports = self._ports
-        own: list[Unit] = []
+        own: list[ProcessSpec] = []
         if "cassandra" not in self._external:
             cassandra = CassandraPorts(
                 ports["cassandra"],
@@ -127,7 +129,7 @@ class Planner:
             for number in range(1, self._nodes + 1):
                 key = "cassandra" if number == 1 else f"cassandra-{number}"
                 own.append(
-                    engine_unit(Cassandra(self._home.data(key), self._home.log(key), cassandra, number, self._nodes))
+                    engine_spec(Cassandra(self._home.data(key), self._home.log(key), cassandra, number, self._nodes))
                 )
         if "postgresql" not in self._external:
             postgresql = PostgreSQL(
@@ -136,28 +138,28 @@ class Planner:
                 ports["postgresql"],
                 self._keyring.postgres_password,
             )
-            own.append(engine_unit(postgresql))
+            own.append(engine_spec(postgresql))
         roles: tuple[Role, ...] = ("cache", "data")
         valkeys = [
             Valkey(role, self._home.data(f"redis-{role}"), self._home.log(f"redis-{role}"), ports[f"redis-{role}"])
             for role in roles
         ]
-        own += [engine_unit(valkey) for valkey in valkeys if valkey.name not in self._external]
+        own += [engine_spec(valkey) for valkey in valkeys if valkey.name not in self._external]
         return own
 
-    def _service(self, service: Service, shared: Mapping[str, str]) -> list[Unit]:
+    def _service(self, service: Service, shared: Mapping[str, str]) -> list[ProcessSpec]:
         one_shots = self._one_shots(service, shared)
         # CQL may be away for long, so its services do not wait for it: they start without and heal
-        first = frozenset(unit.key for unit in one_shots if service.migrates == "postgresql")
-        units = [*one_shots]
+        first = frozenset(spec.key for spec in one_shots if service.migrates == "postgresql")
+        specs = [*one_shots]
         for replica, key in enumerate(self._keys(service), start=1):
             environment = self._service_environment(service, key, shared)
-            units.append(service_unit(self._api(service, replica, key, environment), self._url(service, key), first))
+            specs.append(service_spec(self._api(service, replica, key, environment), self._url(service, key), first))
             if service.has_workers:
-                units.append(worker_unit(self._worker(service, replica, environment), first))
-        return units
+                specs.append(worker_spec(self._worker(service, replica, environment), first))
+        return specs
 
-    def _one_shots(self, service: Service, shared: Mapping[str, str]) -> list[Unit]:
+    def _one_shots(self, service: Service, shared: Mapping[str, str]) -> list[ProcessSpec]:
         if service.migrates is None:
             return []
         after = frozenset({service.migrates} if service.migrates not in self._external else ())
@@ -168,16 +170,16 @@ class Planner:
         stamp = self._stamp(service)
         environment = {**self._service_environment(service, service.name, shared), **self._owner()}
         migrate = self._command(service, "migrate", f"migrate-{service.name}", environment)
-        found = [one_shot_unit(migrate, after, stamp)]
+        found = [one_shot_spec(migrate, after, stamp)]
         if service.seeds:
             seed = self._command(service, "seed", f"seed-{service.name}", environment)
-            found.append(one_shot_unit(seed, after | {found[0].key}, stamp))
+            found.append(one_shot_spec(seed, after | {found[0].key}, stamp))
         return found
 
     def _api(self, service: Service, replica: int, key: str, environment: Mapping[str, str]) -> Launch:
         listens = None
         if service.name == "gateway":
-            listens = (self._wishes.settings.get("GATEWAY_HOST", HOST), self._wishes.gateway_port)
+            listens = (self._desired.settings.get("GATEWAY_HOST", HOST), self._desired.gateway_port)
         return Launch(
             name=service.name,
             replica=replica,
@@ -214,11 +216,11 @@ class Planner:
         )
 
     def _keys(self, service: Service) -> list[str]:
-        count = self._wishes.replicas.get(service.name, 1)
+        count = self._desired.replicas.get(service.name, 1)
         return [service.name if number == 1 else f"{service.name}-{number}" for number in range(1, count + 1)]
 
     def _url(self, service: Service, key: str) -> str:
-        port = self._wishes.gateway_port if service.name == "gateway" else self._ports[key]
+        port = self._desired.gateway_port if service.name == "gateway" else self._ports[key]
         return f"http://{HOST}:{port}"
 
     def _shared_environment(self) -> dict[str, str]:
@@ -247,21 +249,21 @@ class Planner:
             "INTERNAL_IDENTITY_KEY": self._keyring.internal_identity_key,
             "CURSOR_KEY": self._keyring.cursor_key,
         }
-        users = {name: value for name, value in self._wishes.settings.items() if name not in OWNER_ONLY}
+        users = {name: value for name, value in self._desired.settings.items() if name not in OWNER_ONLY}
         return {**self._base, **defaults, **users, **own, **neighbours}
 
     def _service_environment(self, service: Service, key: str, shared: Mapping[str, str]) -> dict[str, str]:
         """What one replica gets on top: its address, its folder, and the secrets nobody else needs."""
         state = self._home.service_state(key)
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
-        port = self._wishes.gateway_port if service.name == "gateway" else self._ports[key]
+        port = self._desired.gateway_port if service.name == "gateway" else self._ports[key]
         own = {
             f"{service.prefix}_PORT": str(port),
             f"{service.prefix}_STATE_DIR": str(state),
         }
         if service.name == "knowledge-service":
             own["KNOWLEDGE_SNAPSHOT_DIR"] = str(state / "snapshots")
-        settings = self._wishes.settings
+        settings = self._desired.settings
         return {f"{service.prefix}_HOST": HOST, **shared, **own, **_missing(self._secrets(service), settings)}
 
     def _secrets(self, service: Service) -> dict[str, str]:
@@ -278,7 +280,7 @@ class Planner:
     def _owner(self) -> dict[str, str]:
         """PostgreSQL's owner account, for migrations only."""
         if "postgresql" in self._external:
-            return {name: self._wishes.settings[name] for name in OWNER_ONLY if name in self._wishes.settings}
+            return {name: self._desired.settings[name] for name in OWNER_ONLY if name in self._desired.settings}
         return {"POSTGRES_USER": OWNER, "POSTGRES_PASSWORD": self._keyring.postgres_password}
 
     def _stamp(self, service: Service) -> str:

@@ -13,9 +13,9 @@ from filelock import FileLock, Timeout
 
 from local_stack import orphans
 from local_stack.control import NotRunning, ask
+from local_stack.desired import DesiredState
 from local_stack.home import Home
 from local_stack.state import load_state, save_state
-from local_stack.wishes import Wishes
 
 DAEMON = timedelta(seconds=20)
 SILENCE = 240.0  # seconds without an event while the stack starts
@@ -31,10 +31,15 @@ class Refused(RuntimeError):
     """The supervisor will not do what was asked; the message says why."""
 
 
-def up(home: Home, wishes: Wishes) -> Iterator[Event]:
+def up(home: Home, desired: DesiredState) -> Iterator[Event]:
     """Start what is wanted and tell about it. Raises SupervisorFailed or Refused."""
     ensure_daemon(home)
-    yield from _asked(home, "up", timeout=SILENCE, wishes=wishes.to_json())
+    settled = False
+    for event in _asked(home, "up", timeout=SILENCE, desired=desired.to_json()):
+        settled = "settled" in event
+        yield event
+    if not settled:
+        raise Refused("The stack was stopped before it was up")
 
 
 def down(home: Home) -> bool:
@@ -103,10 +108,15 @@ def ensure_daemon(home: Home) -> None:
 
 
 def _asked(home: Home, command: str, *, timeout: float, **words: object) -> Iterator[Event]:
-    for event in ask(home, command, timeout=timeout, **words):
-        if "error" in event:
-            raise Refused(event["error"])
-        yield event
+    try:
+        for event in ask(home, command, timeout=timeout, **words):
+            if "error" in event:
+                raise Refused(event["error"])
+            yield event
+    except TimeoutError:
+        raise Refused(f"The supervisor has said nothing for {timeout:.0f} s; see {home.log('supervisor')}") from None
+    except (BrokenPipeError, ConnectionResetError):
+        raise Refused(f"The supervisor has ended; see {home.log('supervisor')}") from None
 
 
 def _end_leftovers(home: Home) -> bool:

@@ -13,14 +13,14 @@ MEBIBYTE = 1 << 20
 
 
 def describe(
-    units: Iterable[Supervised], gateway: str | None, external: Mapping[str, str], uptime: float
+    processes: Iterable[Supervised], gateway: str | None, external: Mapping[str, str], uptime: float
 ) -> dict[str, Any]:
     """The object that `faq status --json` prints."""
-    units = list(units)
+    processes = list(processes)
     return {
         "gateway": gateway,
         "processes": [
-            *(_row(unit) for unit in units if unit.unit.kind != "one-shot"),
+            *(_row(process) for process in processes if process.spec.kind != "one-shot"),
             *(_external_row(name, url) for name, url in external.items()),
             {
                 "name": "supervisor",
@@ -32,8 +32,10 @@ def describe(
                 "restarts": 0,
             },
         ],
-        "pending": [unit.unit.key for unit in units if unit.unit.kind == "one-shot" and unit.state != "ready"],
-        "problems": [unit.problem for unit in units if unit.problem],
+        "pending": [
+            process.spec.key for process in processes if process.spec.kind == "one-shot" and process.state != "ready"
+        ],
+        "problems": [process.problem for process in processes if process.problem],
         "uptime_seconds": round(uptime),
     }
 
@@ -50,16 +52,16 @@ def resident(pid: int, *, with_children: bool = False) -> float:
 
 
 def _row(supervised: Supervised) -> dict[str, Any]:
-    unit = supervised.unit
+    spec = supervised.spec
     child = supervised.child
     pid = child.pid if child is not None and child.exit_code is None else None
     return {
-        "name": unit.name,
-        "replica": unit.replica,
+        "name": spec.name,
+        "replica": spec.replica,
         "pid": pid,
-        "url": unit.url,
+        "url": spec.url,
         "state": supervised.state,
-        "rss_mb": resident(pid, with_children=unit.name == "postgresql") if pid else 0,
+        "rss_mb": resident(pid, with_children=spec.name == "postgresql") if pid else 0,
         "restarts": supervised.restarts,
     }
 

@@ -1,4 +1,4 @@
-"""One unit under supervision: started in its turn, watched, restarted with growing pauses, stopped on request."""
+"""One process under supervision: started in its turn, watched, restarted with growing pauses, stopped on request."""
 
 import asyncio
 import contextlib
@@ -10,25 +10,25 @@ from typing import Literal
 from local_stack.engines.engine import EngineUnavailable
 from local_stack.listeners import Listeners
 from local_stack.process import Child, spawn
-from local_stack.units import Unit
+from local_stack.specs import ProcessSpec
 
-UnitState = Literal["starting", "ready", "failed", "stopped"]
+ProcessState = Literal["starting", "ready", "failed", "stopped"]
 PAUSES = (0.1, 0.5, 1.0, 2.0, 4.0, 8.0, 15.0)  # seconds before the n-th restart in a row
 STEADY = 30.0  # a process that lived so long in seconds starts with the first pause again
-HOPELESS = 4  # failures in a row after which nobody waits for the unit any more
+HOPELESS = 4  # failures in a row after which nobody waits for the process any more
 UNAVAILABLE_PAUSE = 60.0  # seconds until a missing engine is looked for again
 LOOK = 0.1  # seconds between readiness probes
 
 Report = Callable[["Supervised", str], None]
-Unblocked = Callable[[Unit], bool]
+Unblocked = Callable[[ProcessSpec], bool]
 
 
 class Supervised:
-    """Keeps one unit as it is wanted. Belongs to one event loop."""
+    """Keeps one process as it is wanted. Belongs to one event loop."""
 
-    def __init__(self, unit: Unit, *, report: Report, unblocked: Unblocked, listeners: Listeners) -> None:
-        self.unit = unit
-        self.state: UnitState = "stopped"
+    def __init__(self, spec: ProcessSpec, *, report: Report, unblocked: Unblocked, listeners: Listeners) -> None:
+        self.spec = spec
+        self.state: ProcessState = "stopped"
         self.wanted = False
         self.restarts = 0
         self.failures = 0
@@ -76,17 +76,14 @@ class Supervised:
         child = self.child
         if child is not None and child.exit_code is None:
             child.ask_to_stop()
-            limit = (child.launch.grace if grace is None else grace).total_seconds()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._ended.wait(), limit)
-            if child.exit_code is None:
+            if not await self._has_ended(child, child.launch.grace if grace is None else grace):
                 self._report(self, "killed")
                 await asyncio.to_thread(child.kill)
-                self._ended.set()
+            self._ended.set()
         if self._task is not None:
-            await self._task
+            await asyncio.wait({self._task})  # unlike `await`, leaves it alone when this stop is cancelled
         if not keep_listening:
-            self._listeners.release(self.unit.key)
+            self._listeners.release(self.spec.key)
         self.state = "stopped"
 
     async def reach(self, limit: timedelta) -> bool:
@@ -102,6 +99,14 @@ class Supervised:
         """Look whether the process has ended; called on SIGCHLD."""
         if self.child is not None and self.child.exit_code is not None:
             self._ended.set()
+
+    async def _has_ended(self, child: Child, limit: timedelta) -> bool:
+        """Whether the process ends within the time. It is looked at as well, in case nobody hears SIGCHLD for it."""
+        end = time.monotonic() + limit.total_seconds()
+        while child.exit_code is None and time.monotonic() < end:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), LOOK)
+        return child.exit_code is not None
 
     async def _keep_running(self) -> None:
         while self.wanted:
@@ -129,7 +134,7 @@ class Supervised:
 
     async def _begin(self) -> Child | None:
         """The process, unless it is not wanted any more by the time it is prepared."""
-        await asyncio.to_thread(self.unit.prepare)
+        await asyncio.to_thread(self.spec.prepare)
         if not self._is_wanted():
             return None
         self._ended.clear()
@@ -141,21 +146,21 @@ class Supervised:
         await self._watch(child)
         if not self._is_wanted():
             return 0.0
-        if self.unit.kind == "one-shot" and child.exit_code == 0:
+        if self.spec.kind == "one-shot" and child.exit_code == 0:
             self._succeed()
             return 0.0
         self.restarts += 1
         return self._failed(f"exit code {child.exit_code}", time.monotonic() - child.started)
 
     def _spawn(self) -> Child:
-        launch = self.unit.launch()
-        return spawn(launch, self._listeners.hold(launch.listens, self.unit.key) if launch.listens else None)
+        launch = self.spec.launch()
+        return spawn(launch, self._listeners.hold(launch.listens, self.spec.key) if launch.listens else None)
 
     async def _watch(self, child: Child) -> None:
         """Until the process has ended; on the way it becomes ready."""
         self.notice_end()
-        while not self._ended.is_set() and self.unit.kind != "one-shot":
-            if await asyncio.to_thread(self.unit.answers) and child.exit_code is None:
+        while not self._ended.is_set() and self.spec.kind != "one-shot":
+            if await asyncio.to_thread(self.spec.answers) and child.exit_code is None:
                 self._succeed()
                 break
             with contextlib.suppress(TimeoutError):
@@ -167,7 +172,7 @@ class Supervised:
         return self.wanted
 
     async def _wait_for_turn(self) -> None:
-        while self.wanted and not self._unblocked(self.unit):
+        while self.wanted and not self._unblocked(self.spec):
             self._wake.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), LOOK)
@@ -190,4 +195,4 @@ class Supervised:
             await asyncio.wait_for(self._wake.wait(), seconds)
 
     def _is_done(self) -> bool:
-        return self.unit.kind == "one-shot" and self.state == "ready"
+        return self.spec.kind == "one-shot" and self.state == "ready"

@@ -1,4 +1,4 @@
-"""The daemon behind `faq up`: brings all units to what is wanted and keeps them there."""
+"""The daemon behind `faq up`: brings all processes to the desired state and keeps them there."""
 
 import asyncio
 import contextlib
@@ -16,18 +16,18 @@ from filelock import FileLock, Timeout
 
 from local_stack import orphans
 from local_stack.control import ControlServer
+from local_stack.desired import TOOLING, DesiredState, InvalidDesiredState, base_environment
 from local_stack.engines.engine import EngineUnavailable
 from local_stack.fetcher import JarFetcher
 from local_stack.home import Home
 from local_stack.keyring import open_keyring
 from local_stack.listeners import Listeners
 from local_stack.logfiles import rotate
-from local_stack.plan import Plan, Planner, PortTaken, check_gateway_port, check_wishes
-from local_stack.state import RecordedProcess, load_state, save_state
+from local_stack.plan import Plan, Planner, PortTaken, check_desired, check_gateway_port
+from local_stack.specs import ProcessSpec
+from local_stack.state import RecordedProcess, State, load_state, save_state
 from local_stack.status import describe
 from local_stack.supervised import Supervised
-from local_stack.units import Unit
-from local_stack.wishes import TOOLING, BadWish, Wishes, base_environment
 
 IDLE = timedelta(seconds=30)  # a supervisor that nobody gives work ends itself
 SETTLE = timedelta(seconds=150)  # the longest `faq up` waits for processes
@@ -40,6 +40,8 @@ ROTATION = 10.0
 EVENTS_KEPT = 2_000
 
 Event = dict[str, Any]
+Planning = Callable[[DesiredState, State, Mapping[str, int]], Plan]
+"""Makes a plan of a desired state, what is remembered, and the ports that our own running processes hold."""
 
 
 class AlreadyRunning(RuntimeError):
@@ -50,21 +52,26 @@ class UnknownName(LookupError):
     """No process of the stack has this name."""
 
 
-class Supervisor:
-    """All units of one home."""
+class Stopping(RuntimeError):
+    """The stack is being stopped; start it again with `faq up`."""
 
-    def __init__(self, home: Home) -> None:
+
+class Supervisor:
+    """All processes of one home."""
+
+    def __init__(self, home: Home, planning: Planning | None = None) -> None:
         self.home = home
         self.state = load_state(home)
-        self.units: dict[str, Supervised] = {}
+        self.processes: dict[str, Supervised] = {}
         self.plan: Plan | None = None
-        self._wishes = Wishes()
+        self._desired = DesiredState()
         self._events: list[Event] = []
-        self._base = base_environment()
+        self._planning = planning or default_planning(home)
         self._began = time.monotonic()
         self._over = asyncio.Event()
         self._fetcher: JarFetcher | None = None
         self._changing = asyncio.Lock()
+        self._changer: asyncio.Task[Any] | None = None
         self._listeners = Listeners()
 
     async def run(self) -> None:
@@ -105,16 +112,16 @@ class Supervisor:
         try:
             async for event in commands[str(request["command"])](request):
                 yield event
-        except (BadWish, PortTaken, UnknownName, EngineUnavailable) as error:
+        except (InvalidDesiredState, PortTaken, UnknownName, EngineUnavailable, Stopping) as error:
             yield {"error": str(error)}
 
     async def _up(self, request: Mapping[str, Any]) -> AsyncIterator[Event]:
-        wishes = Wishes.from_json(request["wishes"])
-        wishes = replace(wishes, replicas={**self._wishes.replicas, **wishes.replicas})
+        desired = DesiredState.from_json(request["desired"])
+        desired = replace(desired, replicas={**self._desired.replicas, **desired.replicas})
         position = len(self._events)
-        async with self._changing:
+        async with self._change():
             try:
-                await self._apply(wishes)
+                await self._apply(desired)
             finally:
                 if self.plan is None:
                     self._over.set()  # refused before anything was started: nothing to supervise
@@ -127,7 +134,7 @@ class Supervisor:
     async def _down(self, _: Mapping[str, Any]) -> AsyncIterator[Event]:
         position = len(self._events)
         self._over.set()
-        while self.units:
+        while self.processes:
             for event in self._events[position:]:
                 yield event
             position = len(self._events)
@@ -135,27 +142,27 @@ class Supervisor:
         yield {"stopped": True}
 
     async def _stop(self, request: Mapping[str, Any]) -> AsyncIterator[Event]:
-        async with self._changing:
-            await asyncio.gather(*(unit.stop() for unit in self._named(request["name"])))
+        async with self._change():
+            await asyncio.gather(*(process.stop() for process in self._named(request["name"])))
         yield {"stopped": request["name"]}
 
     async def _start(self, request: Mapping[str, Any]) -> AsyncIterator[Event]:
-        async with self._changing:
+        async with self._change():
             found = self._named(request["name"])
-            for unit in found:
-                unit.start()
-            reached = await asyncio.gather(*(unit.reach(START) for unit in found))
+            for process in found:
+                process.start()
+            reached = await asyncio.gather(*(process.reach(START) for process in found))
         yield self._outcome(request["name"], found, reached)
 
     async def _restart(self, request: Mapping[str, Any]) -> AsyncIterator[Event]:
         """One replica after another: the next goes down when the one before serves again."""
-        async with self._changing:
+        async with self._change():
             found = self._named(request["name"])
             reached = []
-            for unit in found:
-                await unit.stop(keep_listening=True)
-                unit.start()
-                reached.append(await unit.reach(START))
+            for process in found:
+                await process.stop(keep_listening=True)
+                process.start()
+                reached.append(await process.reach(START))
                 if not reached[-1]:
                     break
         yield self._outcome(request["name"], found, reached)
@@ -164,141 +171,174 @@ class Supervisor:
         gateway = self.plan.gateway if self.plan else None
         external = self.plan.external if self.plan else {}
         uptime = time.monotonic() - self._began
-        yield await asyncio.to_thread(describe, list(self.units.values()), gateway, external, uptime)
+        yield await asyncio.to_thread(describe, list(self.processes.values()), gateway, external, uptime)
 
-    # bringing units to what is wanted
+    # bringing processes to the desired state
 
-    async def _apply(self, wishes: Wishes) -> None:
+    @contextlib.asynccontextmanager
+    async def _change(self) -> AsyncIterator[None]:
+        """One change at a time; a stop of everything cancels the one under way, and those behind it are refused."""
+        async with self._changing:
+            if self._over.is_set():
+                raise Stopping(Stopping.__doc__)
+            self._changer = asyncio.current_task()
+            try:
+                yield
+            finally:
+                self._changer = None
+
+    async def _apply(self, desired: DesiredState) -> None:
         """Plan anew; start what is new, restart what changed, stop what is gone."""
-        check_wishes(wishes, self.state)
-        for name in TOOLING:
-            os.environ.pop(name, None)
-        os.environ.update(wishes.tooling)
-        running_port = self.state.gateway_port if "gateway" in self.units else None
-        if wishes.gateway_port != running_port:
-            check_gateway_port(wishes.gateway_port, wishes.settings.get("GATEWAY_HOST", "127.0.0.1"))
-        planner = Planner(self.home, wishes, self.state, open_keyring(self.home), self._base)
-        plan = await asyncio.to_thread(planner.plan, self.state.ports if self.units else {})
-        self.plan, self._wishes = plan, wishes
-        wanted = {unit.key: unit for unit in plan.units}
-        for unit in plan.units:
-            if unit.key not in self.units:
-                self._add(unit)
+        plan = await self._plan_for(desired)
+        wanted = {spec.key: spec for spec in plan.specs}
+        for key in wanted.keys() - self.processes.keys():
+            self._add(wanted[key])
         changed = [
             key
-            for key, unit in self.units.items()
-            if key in wanted and unit.unit.fingerprint != wanted[key].fingerprint
+            for key, process in self.processes.items()
+            if key in wanted and process.spec.fingerprint != wanted[key].fingerprint
         ]
         for key in changed:
             await self._replace(wanted[key])
-        for key in self.units.keys() - wanted.keys():
-            await self.units.pop(key).stop()
-        for key, unit in wanted.items():
+        await asyncio.gather(*(self._remove(key) for key in self.processes.keys() - wanted.keys()))
+        for key, spec in wanted.items():
             if key not in changed:
-                self._begin(self.units[key], unit)
+                self._begin(self.processes[key], spec)
         save_state(self.home, self.state)
 
-    def _add(self, unit: Unit) -> None:
-        if unit.name == "cassandra" and self._fetcher:
-            unit = replace(unit, prepare=self._fetcher.before(unit.prepare))
-        self.units[unit.key] = Supervised(
-            unit, report=self._on_report, unblocked=self._is_unblocked, listeners=self._listeners
+    async def _plan_for(self, desired: DesiredState) -> Plan:
+        """The plan that is followed from now on."""
+        check_desired(desired, self.state)
+        for name in TOOLING:
+            os.environ.pop(name, None)
+        os.environ.update(desired.tooling)
+        running_port = self.state.gateway_port if "gateway" in self.processes else None
+        if desired.gateway_port != running_port:
+            check_gateway_port(desired.gateway_port, desired.settings.get("GATEWAY_HOST", "127.0.0.1"))
+        in_use = self.state.ports if self.processes else {}
+        self.plan = await asyncio.to_thread(self._planning, desired, self.state, in_use)
+        self._desired = desired
+        return self.plan
+
+    def _add(self, spec: ProcessSpec) -> None:
+        if spec.name == "cassandra" and self._fetcher:
+            spec = replace(spec, prepare=self._fetcher.before(spec.prepare))
+        self.processes[spec.key] = Supervised(
+            spec, report=self._on_report, unblocked=self._is_unblocked, listeners=self._listeners
         )
 
-    async def _replace(self, unit: Unit) -> None:
-        old = self.units[unit.key]
-        await old.stop()
-        self._add(unit)
-        self._begin(self.units[unit.key], unit)
-        await self.units[unit.key].reach(START)
+    async def _replace(self, spec: ProcessSpec) -> None:
+        """The same process with another spec; where its address stays, nobody is refused meanwhile."""
+        old = self.processes[spec.key]
+        stays = spec.kind == "service" and old.spec.launch().listens == spec.launch().listens
+        await old.stop(keep_listening=stays)
+        self._add(spec)
+        self._begin(self.processes[spec.key], spec)
+        await self.processes[spec.key].reach(START)
 
-    def _begin(self, supervised: Supervised, unit: Unit) -> None:
-        if unit.kind == "one-shot" and self.state.finished.get(unit.key) == unit.stamp:
-            supervised.skip()
-        elif supervised.state != "ready":
-            supervised.start()
+    async def _remove(self, key: str) -> None:
+        """Stop it, then forget it and its port: only what is known here hears that its process has ended."""
+        await self.processes[key].stop()
+        self.processes.pop(key, None)
+        self.state.ports.pop(key, None)
 
-    def _is_unblocked(self, unit: Unit) -> bool:
-        """Whether everything the unit comes after is ready; one-shots also bring along what their engine lacks."""
-        return all(key in self.units and self.units[key].state == "ready" for key in unit.after)
+    def _begin(self, process: Supervised, spec: ProcessSpec) -> None:
+        if spec.kind == "one-shot" and self.state.finished.get(spec.key) == spec.stamp:
+            process.skip()
+        elif process.state != "ready":
+            process.start()
+
+    def _is_unblocked(self, spec: ProcessSpec) -> bool:
+        """Whether everything the process comes after is ready; one-shots also bring along what their engine lacks."""
+        return all(key in self.processes and self.processes[key].state == "ready" for key in spec.after)
 
     def _on_report(self, supervised: Supervised, text: str) -> None:
-        unit = supervised.unit
+        spec = supervised.spec
         if text == "started" and supervised.child:
             pid = supervised.child.pid
-            kept = [entry for entry in self.state.processes if entry.key != unit.key]
-            self.state.processes = [*kept, RecordedProcess(unit.key, pid, orphans.birth(pid))]
+            kept = [entry for entry in self.state.processes if entry.key != spec.key]
+            self.state.processes = [*kept, RecordedProcess(spec.key, pid, orphans.birth(pid))]
             save_state(self.home, self.state)
-        if text == "ready" and unit.kind == "one-shot":
-            self.state.finished[unit.key] = unit.stamp
+        if text == "ready" and spec.kind == "one-shot":
+            self.state.finished[spec.key] = spec.stamp
             save_state(self.home, self.state)
         self._tell(
-            unit.key, supervised.problem if text == "unavailable" and supervised.problem else text, kind=unit.kind
+            spec.key, supervised.problem if text == "unavailable" and supervised.problem else text, kind=spec.kind
         )
 
     async def _stop_all(self) -> None:
         """The gateway, then services and one-shots, then engines, Cassandra last, within STOP."""
         end = time.monotonic() + STOP.total_seconds()
+        if self._changer:
+            self._changer.cancel()
         if self._fetcher:
             self._fetcher.stop()
         groups = (
-            (GATEWAY_GRACE, [unit for unit in self.units.values() if unit.unit.name == "gateway"]),
-            (SERVICE_GRACE, [u for u in self.units.values() if u.unit.kind != "engine" and u.unit.name != "gateway"]),
-            (ENGINE_GRACE, [u for u in self.units.values() if u.unit.kind == "engine" and u.unit.name != "cassandra"]),
+            (GATEWAY_GRACE, [process for process in self.processes.values() if process.spec.name == "gateway"]),
+            (
+                SERVICE_GRACE,
+                [p for p in self.processes.values() if p.spec.kind != "engine" and p.spec.name != "gateway"],
+            ),
+            (
+                ENGINE_GRACE,
+                [p for p in self.processes.values() if p.spec.kind == "engine" and p.spec.name != "cassandra"],
+            ),
         )
         for grace, group in groups:
             await self._stop_group(group, grace)
-        cassandra = [unit for unit in self.units.values() if unit.unit.name == "cassandra"]
+        cassandra = [process for process in self.processes.values() if process.spec.name == "cassandra"]
         await self._stop_group(cassandra, timedelta(seconds=max(2.0, end - time.monotonic())))
         self.state.processes = []
-        self.units.clear()
+        self.processes.clear()
 
     async def _stop_group(self, group: Iterable[Supervised], grace: timedelta) -> None:
-        async def stop(unit: Supervised) -> None:
-            was_running = unit.child is not None and unit.child.exit_code is None
-            await unit.stop(grace)
+        async def stop(process: Supervised) -> None:
+            was_running = process.child is not None and process.child.exit_code is None
+            await process.stop(grace)
             if was_running:
-                self._tell(unit.unit.key, "stopped", kind=unit.unit.kind)
+                self._tell(process.spec.key, "stopped", kind=process.spec.kind)
 
-        await asyncio.gather(*(stop(unit) for unit in group))
+        await asyncio.gather(*(stop(process) for process in group))
 
     # looking and telling
 
     def _named(self, name: str) -> list[Supervised]:
-        found = [unit for unit in self.units.values() if name in {unit.unit.name, unit.unit.key}]
+        found = [process for process in self.processes.values() if name in {process.spec.name, process.spec.key}]
         if not found:
-            names = sorted({unit.unit.name for unit in self.units.values() if unit.unit.kind != "one-shot"})
+            names = sorted(
+                {process.spec.name for process in self.processes.values() if process.spec.kind != "one-shot"}
+            )
             raise UnknownName(f"No process is called {name}; there are {', '.join(names)}")
         return found
 
     def _outcome(self, name: str, found: list[Supervised], reached: list[bool]) -> Event:
         if all(reached) and len(reached) == len(found):
             return {"ready": name}
-        why = next((unit.problem for unit in found if unit.problem), None)
+        why = next((process.problem for process in found if process.problem), None)
         return {"error": why or f"{name} did not become ready; see `faq logs {name}`"}
 
     def _problems(self) -> list[str]:
-        """What is not as wanted, one line each; a unit that waits for a missing one is not named again."""
-        lines = [unit.problem for unit in self.units.values() if unit.problem]
+        """What is not as wanted, one line each; a process that waits for a missing one is not named again."""
+        lines = [process.problem for process in self.processes.values() if process.problem]
         lines += [
             f"{key} is not ready; see `faq logs {key}`"
-            for key, unit in self.units.items()
-            if unit.state != "ready" and not unit.problem and not self._is_waiting_for_lost(unit)
+            for key, process in self.processes.items()
+            if process.state != "ready" and not process.problem and not self._is_waiting_for_lost(process)
         ]
         return lines
 
     def _is_waiting_for_lost(self, supervised: Supervised) -> bool:
-        behind = (self.units[key] for key in supervised.unit.after if key in self.units)
-        return any(unit.has_given_up or self._is_waiting_for_lost(unit) for unit in behind)
+        behind = (self.processes[key] for key in supervised.spec.after if key in self.processes)
+        return any(process.has_given_up or self._is_waiting_for_lost(process) for process in behind)
 
     async def _follow(self, position: int) -> AsyncIterator[Event]:
-        """Events from a position on, until every unit is ready or nobody waits for it any more."""
+        """Events from a position on, until every process is ready or nobody waits for it any more."""
         end = time.monotonic() + SETTLE.total_seconds()
         while True:
             for event in self._events[position:]:
                 yield event
             position = len(self._events)
-            done = all(unit.is_settled or self._is_waiting_for_lost(unit) for unit in self.units.values())
+            done = all(process.is_settled or self._is_waiting_for_lost(process) for process in self.processes.values())
             if (done and position == len(self._events)) or time.monotonic() > end:
                 return
             await asyncio.sleep(0.05)
@@ -316,8 +356,8 @@ class Supervisor:
         sys.stdout.flush()
 
     def _notice_ends(self) -> None:
-        for unit in self.units.values():
-            unit.notice_end()
+        for process in self.processes.values():
+            process.notice_end()
 
     async def _rotate(self) -> None:
         while True:
@@ -334,15 +374,25 @@ class Supervisor:
 def describe_plan(plan: Plan, home: Home) -> dict[str, Any]:
     """For the terminal: what will run where."""
     rows = [
-        {"name": unit.key, "kind": unit.kind, "url": unit.url}
-        for unit in plan.units
-        if unit.kind in {"engine", "service"}
+        {"name": spec.key, "kind": spec.kind, "url": spec.url}
+        for spec in plan.specs
+        if spec.kind in {"engine", "service"}
     ]
     rows += [{"name": name, "kind": "yours", "url": url} for name, url in plan.external.items()]
     return {"rows": rows, "megabytes": plan.megabytes(), "gateway": plan.gateway, "home": str(home.folder)}
 
 
-def supervise(home: Home) -> None:
+def default_planning(home: Home) -> Planning:
+    """Plans of the product itself."""
+    base = base_environment()
+
+    def planning(desired: DesiredState, state: State, in_use: Mapping[str, int]) -> Plan:
+        return Planner(home, desired, state, open_keyring(home), base).plan(in_use)
+
+    return planning
+
+
+def supervise(home: Home, planning: Planning | None = None) -> None:
     """Run the daemon. Raises AlreadyRunning."""
     home.create()
     os.umask(0o077)
@@ -352,5 +402,5 @@ def supervise(home: Home) -> None:
     if not lock.is_locked:
         raise AlreadyRunning(AlreadyRunning.__doc__)
     with lock:
-        asyncio.run(Supervisor(home).run())
+        asyncio.run(Supervisor(home, planning).run())
     sys.exit(0)

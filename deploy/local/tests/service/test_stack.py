@@ -14,9 +14,9 @@ import pytest
 
 from local_stack.home import Home
 from local_stack.orphans import find
+from local_stack.specs import service_answers
 from local_stack.state import load_state
 from local_stack.testing import Stack, running_stack
-from local_stack.units import service_answers
 
 pytestmark = [pytest.mark.engines, pytest.mark.slow, pytest.mark.timeout(300)]
 

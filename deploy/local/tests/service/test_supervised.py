@@ -18,9 +18,9 @@ from local_stack.listeners import Listeners
 from local_stack.orphans import birth, end_orphans
 from local_stack.ports import free_port
 from local_stack.process import Launch, spawn
+from local_stack.specs import ProcessSpec, one_shot_spec, service_spec
 from local_stack.state import RecordedProcess
 from local_stack.supervised import Supervised
-from local_stack.units import Unit, one_shot_unit, service_unit
 from shared.testing import eventually
 
 SOON = timedelta(seconds=10)
@@ -47,15 +47,17 @@ def launch(folder: Path, name: str, code: str, *words: str) -> Launch:
     )
 
 
-def a_service(folder: Path) -> Unit:
+def a_service(folder: Path) -> ProcessSpec:
     port = free_port()
-    return service_unit(launch(folder, "stand-in", SERVER, str(port)), f"http://127.0.0.1:{port}", frozenset())
+    return service_spec(launch(folder, "stand-in", SERVER, str(port)), f"http://127.0.0.1:{port}", frozenset())
 
 
 @asynccontextmanager
-async def supervised(unit: Unit, unblocked: Callable[[Unit], bool] = lambda _: True) -> AsyncIterator[Supervised]:
+async def supervised(
+    spec: ProcessSpec, unblocked: Callable[[ProcessSpec], bool] = lambda _: True
+) -> AsyncIterator[Supervised]:
     told: list[str] = []
-    one = Supervised(unit, report=lambda _, text: told.append(text), unblocked=unblocked, listeners=Listeners())
+    one = Supervised(spec, report=lambda _, text: told.append(text), unblocked=unblocked, listeners=Listeners())
     asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, one.notice_end)
     try:
         yield one
@@ -96,8 +98,8 @@ async def test_a_frozen_process_is_stopped_in_time(tmp_path: Path) -> None:
 
 
 async def test_a_process_that_ignores_sigterm_is_killed_after_its_grace(tmp_path: Path) -> None:
-    unit = one_shot_unit(launch(tmp_path, "stubborn", STUBBORN), frozenset(), "")
-    async with supervised(unit) as stubborn:
+    spec = one_shot_spec(launch(tmp_path, "stubborn", STUBBORN), frozenset(), "")
+    async with supervised(spec) as stubborn:
         stubborn.start()
         log = tmp_path / "stubborn.log"
         await eventually(lambda: log.exists() and "up" in log.read_text())
@@ -127,8 +129,8 @@ async def test_a_one_shot_is_tried_until_it_succeeds_and_then_never_again(tmp_pa
         "n = int(f.read_text()) if f.exists() else 0\nf.write_text(str(n + 1))\nsys.exit(n < 2)\n"
     )
     count = tmp_path / "count"
-    unit = one_shot_unit(launch(tmp_path, "migrate", code, str(count)), frozenset(), "")
-    async with supervised(unit) as migrate:
+    spec = one_shot_spec(launch(tmp_path, "migrate", code, str(count)), frozenset(), "")
+    async with supervised(spec) as migrate:
         migrate.start()
         assert await migrate.reach(SOON)
         await asyncio.sleep(0.3)
@@ -154,9 +156,9 @@ async def test_an_engine_that_cannot_be_had_is_given_up_for_now_and_tried_again_
         if missing:
             raise EngineUnavailable("No Java was found", "Install it")
 
-    unit = a_service(tmp_path)
-    unit = Unit(unit.name, 1, "engine", unit.launch, unit.answers, unit.fingerprint, prepare, unit.url)
-    async with supervised(unit) as engine:
+    spec = a_service(tmp_path)
+    spec = ProcessSpec(spec.name, 1, "engine", spec.launch, spec.answers, spec.fingerprint, prepare, spec.url)
+    async with supervised(spec) as engine:
         engine.start()
         assert not await engine.reach(SOON)
         assert engine.problem == "No Java was found. Install it"

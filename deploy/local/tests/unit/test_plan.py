@@ -5,21 +5,21 @@ from pathlib import Path
 
 import pytest
 
+from local_stack.desired import DesiredState, InvalidDesiredState
 from local_stack.home import Home
 from local_stack.keyring import Keyring, open_keyring
-from local_stack.plan import Plan, Planner, check_wishes
+from local_stack.plan import Plan, Planner, check_desired
 from local_stack.process import Launch
 from local_stack.state import State
-from local_stack.wishes import BadWish, Wishes
 
 
-def plan(home: Path, state: State | None = None, **wishes: object) -> Plan:
-    made = Wishes(gateway_port=18_000, **wishes)  # type: ignore[arg-type] # the keywords of Wishes
+def plan(home: Path, state: State | None = None, **desired: object) -> Plan:
+    made = DesiredState(gateway_port=18_000, **desired)  # type: ignore[arg-type] # the keywords of DesiredState
     return Planner(Home(home), made, state or State(), Keyring(), {"PATH": "/bin"}).plan({})
 
 
 def launch(found: Plan, key: str) -> Launch:
-    return next(unit for unit in found.units if unit.key == key).launch()
+    return next(spec for spec in found.specs if spec.key == key).launch()
 
 
 def environment(found: Plan, key: str) -> Mapping[str, str]:
@@ -29,11 +29,11 @@ def environment(found: Plan, key: str) -> Mapping[str, str]:
 def test_a_stack_is_four_engines_six_services_a_worker_and_what_prepares_them(tmp_path: Path) -> None:
     found = plan(tmp_path)
 
-    kinds = [unit.kind for unit in found.units]
+    kinds = [spec.kind for spec in found.specs]
     assert kinds.count("engine") == 4
     assert kinds.count("service") == 6
     assert kinds.count("worker") == 1
-    assert {unit.key for unit in found.units if unit.kind == "one-shot"} == {
+    assert {spec.key for spec in found.specs if spec.kind == "one-shot"} == {
         "migrate-auth-service",
         "migrate-chat-service",
         "migrate-knowledge-service",
@@ -57,7 +57,7 @@ def test_every_replica_has_its_own_port_and_folder_and_its_neighbours_know_all(t
 def test_two_replicas_of_task_worker_have_two_workers(tmp_path: Path) -> None:
     found = plan(tmp_path, replicas={"task-worker": 2})
 
-    names = [unit.key for unit in found.units if unit.kind == "worker"]
+    names = [spec.key for spec in found.specs if spec.kind == "worker"]
     assert names == ["task-worker-worker", "task-worker-worker-2"]
     assert environment(found, names[1])["TASK_WORKER_NAME"] == "task-worker-worker-2"
 
@@ -74,9 +74,9 @@ def test_a_secret_goes_to_the_service_that_needs_it_alone(tmp_path: Path) -> Non
     found = plan(tmp_path)
 
     holders = {
-        unit.key
-        for unit in found.units
-        if unit.kind == "service" and "AUTH_PASSWORD_PEPPER" in environment(found, unit.key)
+        spec.key
+        for spec in found.specs
+        if spec.kind == "service" and "AUTH_PASSWORD_PEPPER" in environment(found, spec.key)
     }
     assert holders == {"auth-service"}
 
@@ -92,7 +92,7 @@ def test_an_engine_the_user_names_is_used_instead_of_ours(tmp_path: Path) -> Non
 
     found = plan(tmp_path, settings=settings)
 
-    assert [unit for unit in found.units if unit.kind == "engine"] == []
+    assert [spec for spec in found.specs if spec.kind == "engine"] == []
     assert found.external == {
         "postgresql": "postgresql://db:5432",
         "redis-cache": "redis://cache:6379/0",
@@ -113,34 +113,34 @@ def test_the_password_in_a_url_is_not_shown(tmp_path: Path) -> None:
 def test_three_nodes_are_three_engines_and_three_copies(tmp_path: Path) -> None:
     found = plan(tmp_path, nodes=3)
 
-    urls = [unit.url for unit in found.units if unit.name == "cassandra"]
+    urls = [spec.url for spec in found.specs if spec.name == "cassandra"]
     assert [url.split("//")[1].split(":")[0] for url in urls if url] == ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
     assert environment(found, "chat-service")["SCYLLA_REPLICATION_FACTOR"] == "3"
 
 
 def test_the_number_of_nodes_is_for_ever() -> None:
-    with pytest.raises(BadWish, match="made with 1"):
-        check_wishes(Wishes(nodes=3), State(nodes=1))
+    with pytest.raises(InvalidDesiredState, match="made with 1"):
+        check_desired(DesiredState(nodes=3), State(nodes=1))
 
 
 def test_replicas_of_an_unknown_service_are_refused() -> None:
-    with pytest.raises(BadWish, match="chat-service"):
-        check_wishes(Wishes(replicas={"chat": 2}), State())
+    with pytest.raises(InvalidDesiredState, match="chat-service"):
+        check_desired(DesiredState(replicas={"chat": 2}), State())
 
 
-def test_the_same_wishes_make_the_same_processes_again(tmp_path: Path) -> None:
+def test_the_same_desired_state_makes_the_same_processes_again(tmp_path: Path) -> None:
     state, keyring = State(), Keyring()
-    planner = Planner(Home(tmp_path), Wishes(), state, keyring, {})
+    planner = Planner(Home(tmp_path), DesiredState(), state, keyring, {})
 
-    first = {unit.key: unit.fingerprint for unit in planner.plan({}).units}
-    second = {unit.key: unit.fingerprint for unit in planner.plan(state.ports).units}
+    first = {spec.key: spec.fingerprint for spec in planner.plan({}).specs}
+    second = {spec.key: spec.fingerprint for spec in planner.plan(state.ports).specs}
 
     assert first == second
 
 
 def test_a_migration_runs_again_when_the_data_folder_is_another(tmp_path: Path) -> None:
     def stamp() -> str:
-        return next(unit.stamp for unit in plan(tmp_path).units if unit.key == "migrate-auth-service")
+        return next(spec.stamp for spec in plan(tmp_path).specs if spec.key == "migrate-auth-service")
 
     before = stamp()
     assert stamp() == before

@@ -1,4 +1,4 @@
-"""What the user asked for: options of `faq up`, the environment, and `.env` in the checkout."""
+"""The desired state of the stack: options of `faq up`, the environment, and `.env` in the checkout."""
 
 import os
 import re
@@ -23,12 +23,12 @@ MOST_REPLICAS = 16
 LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
 
 
-class BadWish(ValueError):
+class InvalidDesiredState(ValueError):
     """Something was asked for that cannot be had; the message says what would do."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class DesiredState:
     """How the stack should look; settings are passed on to every process that knows their names."""
 
     gateway_port: int = GATEWAY_PORT
@@ -49,13 +49,13 @@ class Wishes:
 
 def gather(
     environment: Mapping[str, str], dotenv: Path, replicas: Iterable[str] = (), nodes: int | None = None
-) -> Wishes:
-    """Options over the environment over `.env`. Raises BadWish."""
+) -> DesiredState:
+    """Options over the environment over `.env`. Raises InvalidDesiredState."""
     settings = {**read_dotenv(dotenv), **{name: value for name, value in environment.items() if is_setting(name)}}
     settings = {name: value for name, value in settings.items() if value}
     if nodes is not None and nodes not in NODES:
-        raise BadWish(f"--nodes takes {NODES[0]} or {NODES[1]}, not {nodes}")
-    return Wishes(
+        raise InvalidDesiredState(f"--nodes takes {NODES[0]} or {NODES[1]}, not {nodes}")
+    return DesiredState(
         gateway_port=_port(settings.get("GATEWAY_PORT", str(GATEWAY_PORT))),
         nodes=nodes,
         replicas=dict(map(_replicas, replicas)),
@@ -95,12 +95,12 @@ def _unquoted(value: str) -> str:
 
 def _port(text: str) -> int:
     if not text.isdigit() or not 0 < int(text) < 65_536:  # noqa: PLR2004 - the range of ports
-        raise BadWish(f"GATEWAY_PORT takes a number from 1 to 65535, not {text!r}")
+        raise InvalidDesiredState(f"GATEWAY_PORT takes a number from 1 to 65535, not {text!r}")
     return int(text)
 
 
 def _replicas(text: str) -> tuple[str, int]:
     name, _, count = text.partition("=")
     if not count.isdigit() or not 1 <= int(count) <= MOST_REPLICAS:
-        raise BadWish(f"--replicas takes NAME=COUNT with a count from 1 to {MOST_REPLICAS}, not {text!r}")
+        raise InvalidDesiredState(f"--replicas takes NAME=COUNT with a count from 1 to {MOST_REPLICAS}, not {text!r}")
     return name, int(count)

@@ -1,4 +1,4 @@
-"""A unit of the stack: one replica of an engine, a service or a worker, or a one-shot, and when it counts as ready."""
+"""Process specs: a replica of an engine, a service or a worker, or a one-shot, and when it counts as ready."""
 
 import socket
 from collections.abc import Callable
@@ -14,12 +14,12 @@ PROBE = 1.0  # seconds for one look at a service
 
 
 def _nothing() -> None:
-    """Units without preparation."""
+    """Nothing to prepare."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unit:
-    """What the supervisor keeps running. `fingerprint` changes when the unit has to be restarted to match."""
+class ProcessSpec:
+    """What the supervisor keeps running. `fingerprint` changes when the process has to be restarted to match."""
 
     name: str
     replica: int
@@ -38,9 +38,9 @@ class Unit:
         return self.name if self.replica == 1 else f"{self.name}-{self.replica}"
 
 
-def engine_unit(engine: Engine) -> Unit:
+def engine_spec(engine: Engine) -> ProcessSpec:
     """An engine of our own."""
-    return Unit(
+    return ProcessSpec(
         name=engine.name,
         replica=engine.replica,
         kind="engine",
@@ -52,10 +52,10 @@ def engine_unit(engine: Engine) -> Unit:
     )
 
 
-def service_unit(launch: Launch, url: str, after: frozenset[str]) -> Unit:
+def service_spec(launch: Launch, url: str, after: frozenset[str]) -> ProcessSpec:
     """The API process of a service; ready when it says so."""
     host, port = url.removeprefix("http://").rsplit(":", 1)
-    return Unit(
+    return ProcessSpec(
         name=launch.name,
         replica=launch.replica,
         kind="service",
@@ -67,9 +67,9 @@ def service_unit(launch: Launch, url: str, after: frozenset[str]) -> Unit:
     )
 
 
-def worker_unit(launch: Launch, after: frozenset[str]) -> Unit:
+def worker_spec(launch: Launch, after: frozenset[str]) -> ProcessSpec:
     """A process without a port: ready as soon as it runs."""
-    return Unit(
+    return ProcessSpec(
         name=launch.name,
         replica=launch.replica,
         kind="worker",
@@ -80,9 +80,9 @@ def worker_unit(launch: Launch, after: frozenset[str]) -> Unit:
     )
 
 
-def one_shot_unit(launch: Launch, after: frozenset[str], stamp: str) -> Unit:
+def one_shot_spec(launch: Launch, after: frozenset[str], stamp: str) -> ProcessSpec:
     """A command that has to succeed once; with the same stamp it is not run again."""
-    return Unit(
+    return ProcessSpec(
         name=launch.name,
         replica=launch.replica,
         kind="one-shot",
