@@ -67,6 +67,18 @@ class Product:
             task.raise_for_status().json()["task_id"],
         )
 
+    def history(self, user: User, session: str) -> list[dict[str, Any]]:
+        """Every message of a session, oldest first."""
+        messages: list[dict[str, Any]] = []
+        cursor = ""
+        while True:
+            path = f"/chat/history/{session}?limit=100{cursor}"
+            page = self.send("GET", path, token=user.token).raise_for_status().json()
+            messages = page["messages"] + messages
+            if page["next_cursor"] is None:
+                return messages
+            cursor = f"&cursor={page['next_cursor']}"
+
     def health(self) -> dict[str, Any]:
         """What /health says."""
         return dict(self.send("GET", "/health").json())

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import httpx2
 import pytest
@@ -118,18 +117,6 @@ def kill_something(stack: Stack, until: float) -> list[str]:
     return chosen
 
 
-def whole_history(product: Product, user: User) -> list[dict[str, Any]]:
-    messages: list[dict[str, Any]] = []
-    cursor = ""
-    while True:
-        path = f"/chat/history/{user.session}?limit=100{cursor}"
-        page = product.send("GET", path, token=user.token).raise_for_status().json()
-        messages = page["messages"] + messages
-        if page["next_cursor"] is None:
-            return messages
-        cursor = f"&cursor={page['next_cursor']}"
-
-
 @pytest.mark.timeout(SECONDS + 400)
 def test_nothing_acknowledged_is_lost_or_doubled(stack: Stack, product: Product) -> None:
     ledgers = [Ledger(product.newcomer()) for _ in range(USERS)]
@@ -157,12 +144,12 @@ def test_nothing_acknowledged_is_lost_or_doubled(stack: Stack, product: Product)
 
 
 def check_messages(product: Product, ledger: Ledger) -> None:
-    asked = Counter(m["text"] for m in whole_history(product, ledger.user) if m["role"] == "user")
+    asked = Counter(m["text"] for m in product.history(ledger.user, ledger.user.session) if m["role"] == "user")
     lost = [text for text in ledger.texts if asked[text] == 0]
     doubled = [text for text in ledger.texts if asked[text] > 1]
     assert (lost, doubled) == ([], [])
     used = product.send("GET", "/billing/usage", token=ledger.user.token).json()["messages"]["used"]
-    answers = {m["id"] for m in whole_history(product, ledger.user) if m.get("outcome") == "answered"}
+    answers = {m["id"] for m in product.history(ledger.user, ledger.user.session) if m.get("outcome") == "answered"}
     assert set(ledger.answered) <= answers
     assert used == len(answers)
 

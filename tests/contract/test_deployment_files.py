@@ -198,3 +198,10 @@ def selected(service: str) -> str:
             check=True,
             timeout=60,
         ).stdout
+
+
+def test_a_write_that_scylla_acknowledges_is_on_its_disk() -> None:
+    nodes = [service for name, service in resolved("cluster").items() if name.startswith("scylla-node")]
+
+    assert len(nodes) == 3
+    assert all("--commitlog-sync=batch" in node["command"] for node in nodes)

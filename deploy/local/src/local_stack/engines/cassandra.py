@@ -46,6 +46,13 @@ OPENS = (
     ),
     "jdk.management/com.sun.management.internal",
 )
+SYNCED = "commitlog_sync: batch"
+"""A write is acknowledged when the log is on the disk; those that wait at the same time are synced together.
+
+Not periodic, the default: what it acknowledged since the last marker in the log, up to a tenth of a second, is gone
+after a kill -9. Not group with a window: every write waits for its end, an idle node wakes up for each, and writers that
+wait are not free for others. tests/load/commit_log.py measures them; docs/performance.md has the figures.
+"""
 CONFIGURATION = """\
 cluster_name: MultiDB
 partitioner: org.apache.cassandra.dht.Murmur3Partitioner
@@ -67,8 +74,7 @@ commitlog_directory: "{folder}/commitlog"
 hints_directory: "{folder}/hints"
 saved_caches_directory: "{folder}/saved_caches"
 cdc_raw_directory: "{folder}/cdc_raw"
-commitlog_sync: periodic
-commitlog_sync_period: 10000ms
+{commit_log}
 commitlog_segment_size: 8MiB
 commitlog_total_space: 128MiB
 auto_snapshot: false
@@ -80,7 +86,7 @@ key_cache_size: 8MiB
 file_cache_size: 32MiB
 networking_cache_size: 16MiB
 concurrent_reads: 8
-concurrent_writes: 8
+concurrent_writes: 32
 concurrent_compactors: 1
 crypto_provider:
   - class_name: org.apache.cassandra.security.JREProvider
@@ -117,6 +123,7 @@ class Cassandra:
     nodes: int = 1
     heap: int = 160  # MB
     name: str = "cassandra"
+    commit_log: str = SYNCED
 
     @property
     def host(self) -> str:
@@ -144,6 +151,7 @@ class Cassandra:
                 native_port=self.ports.native,
                 storage_port=self.ports.storage,
                 ssl_storage_port=self.ports.ssl_storage,
+                commit_log=self.commit_log,
             )
         )
 
