@@ -1,6 +1,8 @@
 """`faq`: the command line of MultiDB."""
 
 import sys
+from collections.abc import Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated
 
 from cli import __version__
@@ -8,6 +10,17 @@ from cli import __version__
 if TYPE_CHECKING:
     import typer
 
+COMMANDS = {
+    "account": ("register", "login", "logout"),
+    "conversation": ("ask", "history", "stats", "dashboard"),
+    "chat": ("chat",),
+    "tasks": ("analyze", "research", "tasks"),
+    "notifications": ("notifications",),
+    "knowledge": ("kb",),
+    "stack": ("up", "down", "stop", "start", "restart", "status", "logs", "doctor"),
+}
+"""The commands of each module."""
+MODULES = {command: module for module, commands in COMMANDS.items() for command in commands}
 EXIT_CODES = (
     "Exit codes: 0 done, 2 usage, 3 not configured, 4 authentication, 5 unreachable, 6 quota or rate, 7 timeout, "
     "8 server error, 9 partly done, 130 interrupted."
@@ -17,8 +30,6 @@ EXIT_CODES = (
 def build() -> "typer.Typer":
     """The application with every command."""
     import typer
-
-    from cli.commands import account, chat, conversation, knowledge, notifications, tasks
 
     app = typer.Typer(
         name="faq",
@@ -41,14 +52,16 @@ def build() -> "typer.Typer":
             _print_version()
             raise typer.Exit
 
-    for module in (account, conversation, chat, tasks, notifications, knowledge):
-        module.add_to(app)
-    try:
-        from local_stack.commands import register
-    except ModuleNotFoundError:
-        return app  # the client alone is installed: nothing to start or stop here
-    register(app)
+    for name in needed(sys.argv[1:]):
+        import_module(f"cli.commands.{name}").add_to(app)
     return app
+
+
+def needed(words: Sequence[str]) -> Sequence[str]:
+    """The modules that a command line needs: one where it names a command, else all. Each takes a while to import."""
+    words = words[2:] if words[:1] == ["--url"] else words
+    named = MODULES.get(words[0]) if words else None
+    return [named] if named else list(COMMANDS)
 
 
 def _print_version() -> None:

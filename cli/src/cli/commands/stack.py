@@ -1,34 +1,37 @@
-"""The commands that run the stack: `faq up|down|stop|start|restart|status|logs|doctor`. Cheap to import."""
+"""`faq up | down | stop | start | restart | status | logs | doctor`: the stack on this machine.
+
+The stack is a package of its own (`local_stack`), imported when one of its commands runs: the client works without.
+"""
 
 import json
 import os
 import sys
 from collections.abc import Callable, Mapping
 from functools import wraps
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
+from cli.commands.options import AsJson
+from cli.errors import NotConfigured, ServerFailed, Unreachable, Usage
+from cli.output import complain, out, print_json, say
+from cli.session import save_login
+
 if TYPE_CHECKING:
     from local_stack.desired import DesiredState
+    from local_stack.first_answer import Greeting
     from local_stack.home import Home
-    from local_stack.progress import Progress
 
-OK, USAGE, UNREACHABLE, SERVER = 0, 2, 5, 8
+PACKAGE = "local_stack"
+NOT_INSTALLED = (
+    "This machine has the client alone. The stack is the package multidb-local: in a checkout, run `make install`."
+)
 COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_cyan", "bright_green", "bright_magenta")
-HEALING = 45.0  # seconds for a whole stack to answer and to call itself well
-WIDE = 160
-LOST = 10.0  # seconds for one that is known to lack something: what it can do, it does by then
+STATES = {"ready": "green", "starting": "yellow", "failed": "red", "stopped": "dim"}
 P = ParamSpec("P")
 
 Name = Annotated[str, typer.Argument(help="A service or an engine, such as chat-service or postgresql.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands to an application."""
-    for command in (up, down, stop, start, restart, status, logs, doctor):
-        app.command(rich_help_panel="The stack on this machine")(_with_exit_codes(command))
 
 
 def up(
@@ -38,12 +41,12 @@ def up(
     ] = None,
     nodes: Annotated[int | None, typer.Option(help="Cassandra nodes: 1 or 3.")] = None,
     foreground: Annotated[bool, typer.Option("--foreground", help="Show the logs and stop all on Ctrl-C.")] = False,
-    json_: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Start engines and services, or change what runs; returns after the first answer."""
-    from local_stack import stack
+    from cli.progress import Progress
+    from local_stack import first_answer, stack
     from local_stack.home import find_home
-    from local_stack.progress import Progress
 
     home, desired = find_home(), _desired(replicas or [], nodes)
     settled: Mapping[str, Any] = {}
@@ -55,10 +58,15 @@ def up(
                 settled = event
             else:
                 progress.event(event)
-        found = _greet(home, settled, progress)
-    _print_greeting(found, as_json=json_)
+        progress.doing("asking the first question")
+        greeting = first_answer.greet(home, settled["gateway"], settled["problems"])
+    if login := greeting.login:
+        save_login(greeting.gateway, login.email, login.access_token, login.refresh_token)
+    _print_greeting(greeting, as_json=as_json)
     if foreground:
         _stay(home)
+    elif greeting.failure:
+        raise ServerFailed(f"Everything runs, but the check failed: {greeting.failure}")
 
 
 def down() -> None:
@@ -67,7 +75,7 @@ def down() -> None:
     from local_stack.home import find_home
 
     ran = stack.down(find_home())
-    _say("stopped" if ran else "nothing was running")
+    _tell("stopped" if ran else "nothing was running")
 
 
 def stop(name: Name) -> None:
@@ -85,7 +93,7 @@ def restart(name: Name) -> None:
     _act("restart", name)
 
 
-def status(*, json_: AsJson = False) -> None:
+def status(*, as_json: AsJson = False) -> None:
     """Show every process: state, memory, restarts, address."""
     from local_stack import stack
     from local_stack.control import NotRunning
@@ -95,13 +103,13 @@ def status(*, json_: AsJson = False) -> None:
     try:
         found = stack.status(home)
     except NotRunning:
-        if json_:
-            typer.echo(json.dumps({"gateway": None, "processes": []}))
+        if as_json:
+            print_json({"gateway": None, "processes": []})
         raise
-    if json_:
-        typer.echo(json.dumps(found))
+    if as_json:
+        print_json(found)
     else:
-        _print_table(found)
+        _print_status(found)
 
 
 def logs(
@@ -109,7 +117,7 @@ def logs(
     *,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on as lines are written.")] = False,
     lines: Annotated[int, typer.Option("-n", "--lines", help="Lines of each log to begin with.")] = 40,
-    json_: AsJson = False,
+    as_json: AsJson = False,
 ) -> None:
     """Show the logs of all processes as one, in the order of time."""
     from local_stack import tail
@@ -121,13 +129,13 @@ def logs(
     if wanted and not found:
         raise typer.BadParameter(f"no log of {', '.join(wanted)} in {folder}")
     for line in tail.last_lines(found, lines):
-        _print_line(line, as_json=json_)
+        _print_line(line, as_json=as_json)
     if follow:
         for line in tail.follow(folder, wanted):
-            _print_line(line, as_json=json_)
+            _print_line(line, as_json=as_json)
 
 
-def doctor(*, json_: AsJson = False) -> None:
+def doctor(*, as_json: AsJson = False) -> None:
     """Look at everything the stack needs, and say how to fix what is missing."""
     from dataclasses import asdict
 
@@ -135,9 +143,9 @@ def doctor(*, json_: AsJson = False) -> None:
     from local_stack.home import find_home
 
     findings = list(examine(find_home(), _desired([], None)))
-    if json_:
-        typer.echo(json.dumps({"findings": [asdict(finding) for finding in findings]}))
-    for finding in [] if json_ else findings:
+    if as_json:
+        print_json({"findings": [asdict(finding) for finding in findings]})
+    for finding in [] if as_json else findings:
         mark = typer.style("ok  ", fg="green") if finding.is_fine else typer.style("FAIL", fg="red")
         fix = f"\n       {finding.fix}" if finding.fix and not finding.is_fine else ""
         typer.echo(f"{mark} {finding.name:<22} {finding.detail}{fix}")
@@ -145,28 +153,25 @@ def doctor(*, json_: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-def _with_exit_codes(command: Callable[P, None]) -> Callable[P, None]:
-    """Every failure is one line on stderr and the exit code the command line documents."""
+def _when_installed(command: Callable[P, None]) -> Callable[P, None]:
+    """The command, with the stack's own errors as those of the command line; one line where the stack is not there."""
 
     @wraps(command)
     def run(*words: P.args, **options: P.kwargs) -> None:
+        if find_spec(PACKAGE) is None:
+            raise NotConfigured(NOT_INSTALLED)
         from local_stack.control import NotRunning
         from local_stack.desired import InvalidDesiredState
-        from local_stack.first_answer import NoFirstAnswer
         from local_stack.stack import Refused, SupervisorFailed
 
-        codes = {
-            InvalidDesiredState: USAGE,
-            NotRunning: UNREACHABLE,
-            Refused: SERVER,
-            SupervisorFailed: SERVER,
-            NoFirstAnswer: SERVER,
-        }
         try:
             command(*words, **options)
-        except tuple(codes) as error:
-            _say(str(error))
-            raise typer.Exit(next(code for kind, code in codes.items() if isinstance(error, kind))) from error
+        except InvalidDesiredState as error:
+            raise Usage(str(error)) from error
+        except NotRunning as error:
+            raise Unreachable(str(error)) from error
+        except (Refused, SupervisorFailed) as error:
+            raise ServerFailed(str(error)) from error
 
     return run
 
@@ -183,60 +188,33 @@ def _act(command: str, name: str) -> None:
     from local_stack.home import find_home
 
     outcome = stack.act(find_home(), command, name)
-    _say(f"{name} is {'stopped' if 'stopped' in outcome else 'ready'}")
+    _tell(f"{name} is {'stopped' if 'stopped' in outcome else 'ready'}")
 
 
-def _greet(home: "Home", settled: Mapping[str, Any], progress: "Progress") -> dict[str, Any]:
-    """Log in, ask the first question, and collect what a newcomer needs to know."""
-    from local_stack.first_answer import NoFirstAnswer, first_answer, log_in, wait_until_whole
-
-    gateway = str(settled["gateway"])
-    problems = list(settled["problems"])
-    patience = LOST if problems else HEALING
-    login, answer = None, None
-    progress.doing("asking the first question")
-    try:
-        login = log_in(home, gateway, patience)
-        _remember(gateway, login.email, login.access_token, login.refresh_token)
-        answer = first_answer(gateway, login.access_token, patience)
-    except NoFirstAnswer as error:
-        if not problems:
-            raise
-        problems.append(str(error))
-    health = wait_until_whole(gateway, 0.0 if problems else HEALING)
-    return {"gateway": gateway, "login": login, "answer": answer, "health": health, "problems": problems}
+def _tell(text: str) -> None:
+    """What was done, on standard error: there is no result."""
+    complain(text, style="")
 
 
-def _remember(base_url: str, email: str, access_token: str, refresh_token: str) -> None:
-    """Log the command line in; without the `faq` package there is nothing to log in."""
-    try:
-        from cli.session import save_login
-    except ModuleNotFoundError:
-        return
-    save_login(base_url, email, access_token, refresh_token)
-
-
-def _print_greeting(found: Mapping[str, Any], *, as_json: bool) -> None:
+def _print_greeting(greeting: "Greeting", *, as_json: bool) -> None:
     """Results: the check, the login, three commands to try, and the address as the very last line."""
-    answer, health, login, problems = found["answer"], found["health"], found["login"], found["problems"]
     if as_json:
-        email = login.email if login else None
-        typer.echo(json.dumps({"gateway": found["gateway"], "email": email, "answer": answer, "problems": problems}))
+        print_json(greeting.as_json())
         return
-    for problem in problems:
-        _say(f"degraded: {problem}")
-    if health.get("status") != "ok" and not problems:
-        _say(f"degraded: {json.dumps(health.get('capabilities', {}))}")
+    for problem in greeting.problems:
+        _tell(f"degraded: {problem}")
+    if greeting.health.get("status") != "ok" and not greeting.problems:
+        _tell(f"degraded: {json.dumps(greeting.health.get('capabilities', {}))}")
     faq = os.path.relpath(sys.argv[0]) if os.path.sep in sys.argv[0] else "faq"
-    if answer:
-        typer.echo(f"First answer, {answer['confidence']:.0%} sure: {answer['reply'].splitlines()[0]}")
-    if login:
-        typer.echo(f"Login: {login.email}  {login.password}")
-    typer.echo("Try:")
-    typer.echo(f'  {faq} ask "How do I get my money back?"')
-    typer.echo(f"  {faq} chat")
-    typer.echo(f"  {faq} {'doctor' if problems else 'status'}")
-    typer.echo(found["gateway"])
+    if greeting.summary:
+        say(greeting.summary)
+    if login := greeting.login:
+        say(f"Login: {login.email}  {login.password}")
+    say("Try:")
+    say(f'  {faq} ask "How do I get my money back?"')
+    say(f"  {faq} chat")
+    say(f"  {faq} {'doctor' if greeting.problems or greeting.failure else 'status'}")
+    say(greeting.gateway)
 
 
 def _stay(home: "Home") -> None:
@@ -247,7 +225,7 @@ def _stay(home: "Home") -> None:
         for line in tail.follow(home.folder / "logs", []):
             _print_line(line, as_json=False)
     except KeyboardInterrupt:
-        _say("stopping")
+        _tell("stopping")
         stack.down(home)
 
 
@@ -259,25 +237,23 @@ def _print_line(line: Any, *, as_json: bool) -> None:  # noqa: ANN401 - a Line; 
     typer.echo(f"{typer.style(f'{line.process:<22}', fg=colour)} {line.readable()}")
 
 
-def _print_table(found: Mapping[str, Any]) -> None:
-    from rich.console import Console
+def _print_status(found: Mapping[str, Any]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     table = Table("process", "state", "pid", "memory", "restarts", "address", box=None, pad_edge=False)
-    colours = {"ready": "green", "starting": "yellow", "failed": "red", "stopped": "dim"}
     for row in found["processes"]:
         name = row["name"] if row["replica"] == 1 else f"{row['name']}-{row['replica']}"
         memory = f"{row['rss_mb']:.0f} MB" if row["pid"] else ""
-        state = f"[{colours[row['state']]}]{row['state']}[/]"
+        state = Text(row["state"], style=STATES[row["state"]])
         table.add_row(name, state, str(row["pid"] or ""), memory, str(row["restarts"] or ""), row["url"] or "")
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDE  # nothing is cut off in a pipe
-    console.print(table)
+    out().print(table)
     for problem in found["problems"]:
-        console.print(problem, style="red", markup=False, soft_wrap=True)
-    console.print(found["gateway"] or "")
+        say(problem, style="red")
+    say(found["gateway"] or "")
 
 
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
+def add_to(app: typer.Typer) -> None:
+    """Register the commands of this module."""
+    for command in (up, down, stop, start, restart, status, logs, doctor):
+        app.command(rich_help_panel="The stack on this machine")(_when_installed(command))

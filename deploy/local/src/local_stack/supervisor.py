@@ -191,8 +191,9 @@ class Supervisor:
         """Plan anew; start what is new, restart what changed, stop what is gone."""
         plan = await self._plan_for(desired)
         wanted = {spec.key: spec for spec in plan.specs}
-        for key in wanted.keys() - self.processes.keys():
-            self._add(wanted[key])
+        for spec in plan.specs:
+            if spec.key not in self.processes:
+                self._add(spec)
         changed = [
             key
             for key, process in self.processes.items()
