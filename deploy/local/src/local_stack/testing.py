@@ -5,8 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -27,6 +26,7 @@ from local_stack.services import SERVICES
 from local_stack.specs import ProcessSpec, service_spec
 from local_stack.state import State
 from local_stack.supervisor import supervise
+from shared.testing import eventually_blocking
 
 START = 240
 STOP = 60
@@ -217,8 +217,7 @@ class SmallStack:
             self._daemon = subprocess.Popen(  # noqa: S603 - our own command line
                 [sys.executable, "-c", code, str(self.home.folder)], stdout=log, stderr=log, start_new_session=True
             )
-        if not eventually(lambda: stack.is_running(self.home)):
-            raise TimeoutError((self.home.folder / "daemon.log").read_text())
+        eventually_blocking(lambda: stack.is_running(self.home), 20)
 
     def kill_supervisor(self) -> None:
         """Kill -9."""
@@ -253,14 +252,6 @@ def supervise_stand_ins(folder: str) -> None:
     """Run a supervisor of stand-ins in this process."""
     home = Home(Path(folder))
     supervise(home, StandIns(home))
-
-
-def eventually(holds: Callable[[], bool], seconds: float = 20.0) -> bool:
-    """Whether something comes to hold within the time."""
-    end = time.monotonic() + seconds
-    while not (result := holds()) and time.monotonic() < end:
-        time.sleep(0.02)
-    return result
 
 
 def _address(port: int) -> str:

@@ -50,8 +50,8 @@ SYNCED = "commitlog_sync: batch"
 """A write is acknowledged when the log is on the disk; those that wait at the same time are synced together.
 
 Not periodic, the default: what it acknowledged since the last marker in the log, up to a tenth of a second, is gone
-after a kill -9. Not group with a window: every write waits for its end, an idle node wakes up for each, and writers that
-wait are not free for others. tests/load/commit_log.py measures them; docs/performance.md has the figures.
+after a kill -9. Not group with a window: every write waits for its end, an idle node wakes up for each, and writers
+that wait are not free for others. tests/load/commit_log.py measures them; docs/performance.md has the figures.
 """
 CONFIGURATION = """\
 cluster_name: MultiDB
