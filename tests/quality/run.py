@@ -11,14 +11,12 @@ import json
 import sys
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from knowledge_service.domain.answering import RANKED, Answer, decide
 from knowledge_service.domain.articles import ArticleText, PublishedArticle
 from knowledge_service.domain.bm25 import Bm25Ranker
-from knowledge_service.domain.current_publications import CurrentPublication
+from knowledge_service.domain.decisions import RANKED, Decision, decide
 from knowledge_service.domain.starter import starter_articles
 
 FOLDER = Path(__file__).parent
@@ -32,7 +30,7 @@ class Case:
 
     question: str
     expected: str | None
-    answer: Answer
+    answer: Decision
 
     @property
     def found(self) -> list[str | None]:
@@ -107,9 +105,8 @@ def main() -> int:
     began = time.perf_counter()
     ranker = Bm25Ranker(articles_of(options.articles))
     built = time.perf_counter()
-    publication = CurrentPublication(1, ranker.scorer, datetime.now(UTC), ranker)
     cases = [
-        Case(row["question"], row["expected"], decide(publication, ranker.rank(row["question"], RANKED), RANKED))
+        Case(row["question"], row["expected"], decide(ranker, ranker.rank(row["question"], RANKED), RANKED))
         for row in lines_of(options.questions)
     ]
     ended = time.perf_counter()

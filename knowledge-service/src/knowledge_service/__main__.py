@@ -9,12 +9,16 @@ from shared import logs
 from shared.service import serve
 from shared.settings import read_settings
 
+SWITCH = 0.001
+"""Seconds after which a thread that ranks or builds hands the interpreter to the requests; Python waits 5 ms."""
+
 
 def main() -> int:
     """Run one command; 2 for an unknown one."""
     command = sys.argv[1] if len(sys.argv) > 1 else "serve"
     settings = read_settings(KnowledgeSettings)
     if command == "serve":
+        sys.setswitchinterval(SWITCH)
         serve(make_app(settings), settings)
         return 0
     logs.configure(settings.service, settings.log_level)

@@ -9,6 +9,7 @@ import structlog
 from knowledge_service.domain.articles import PublishedArticle
 from knowledge_service.domain.bm25 import Bm25Ranker
 from knowledge_service.domain.current_publications import CurrentPublications
+from knowledge_service.domain.indexes import Indexes
 from knowledge_service.domain.publications import Publication
 from knowledge_service.domain.publishing import Publishing
 from knowledge_service.domain.seeding import Seeding
@@ -47,9 +48,8 @@ async def seed(settings: KnowledgeSettings, patience: timedelta = PATIENCE) -> P
         snapshots,
         hints=announcements,
         organizations=_NoAccounts(),
-        make_ranker=Bm25Ranker,
+        indexes=Indexes(Bm25Ranker, memory=settings.index_memory_mib * 1024 * 1024),
         starter=starter,
-        max_wordings=settings.max_wordings,
     )
     seeding = Seeding(articles, publications, Publishing(articles, publications, current_publications, announcements))
     await cql.start()

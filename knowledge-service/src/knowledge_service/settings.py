@@ -21,9 +21,7 @@ class KnowledgeSettings(ServiceSettings, CqlSettings, RedisSettings):
     cursor_key: Secret = Field(description="Key that signs list cursors, 32+ characters.")
     auth_service_url: str = Field("http://127.0.0.1:8001", description="Replicas of the auth-service.")
     state_dir: Path = Field(Path("knowledge-state"), description="Writable folder for the snapshots of publications.")
-    max_wordings: Annotated[int, Field(ge=1)] = Field(
-        200_000, description="Questions and alternatives kept in memory over all organizations, about 1.5 kB each."
-    )
+    index_memory_mib: Annotated[int, Field(ge=64, description="MiB for the indexes of all knowledge bases.")] = 1024
     accounts_deadline: timedelta = Field(
         timedelta(milliseconds=700), description="Time given to the auth-service before the starter base is assumed."
     )

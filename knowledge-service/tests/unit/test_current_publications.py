@@ -7,9 +7,11 @@ import pytest
 
 from knowledge_service.domain.articles import Article, ArticleText, now
 from knowledge_service.domain.bm25 import Bm25Ranker
-from knowledge_service.domain.current_publications import STARTER, CurrentPublications, PublicationCache, packaged
-from knowledge_service.domain.publications import pack, split, unpack
+from knowledge_service.domain.current_publications import STARTER, CurrentPublication, CurrentPublications, packaged
+from knowledge_service.domain.indexes import Index, Indexes, LocalIndex
+from knowledge_service.domain.publications import Publication, pack, split, unpack
 from knowledge_service.domain.publishing import Publishing
+from knowledge_service.domain.ranking import Ranker
 from knowledge_service.domain.seeding import Seeding
 from knowledge_service.domain.starter import starter_articles
 from knowledge_service.store.snapshots import DiskSnapshots
@@ -54,9 +56,8 @@ class World:
             snapshots or InMemorySnapshots(),
             hints=self.announced,
             organizations=wants or Wants(),
-            make_ranker=Bm25Ranker,
+            indexes=Indexes(Bm25Ranker, memory=100 * 1024 * 1024),
             starter=SAMPLE,
-            max_wordings=10_000,
             clock=self.clock,
         )
 
@@ -73,8 +74,13 @@ def world() -> World:
     return World()
 
 
+def ranker_of(current: CurrentPublication) -> Ranker:
+    assert isinstance(current.index, LocalIndex)
+    return current.index.ranker
+
+
 async def questions_of(replica: CurrentPublications, organization: str = ORGANIZATION) -> list[str]:
-    return sorted(article.text.question for article in (await replica.current(organization)).ranker.articles)
+    return sorted(article.text.question for article in ranker_of(await replica.current(organization)).articles)
 
 
 async def test_the_replica_that_published_answers_with_it_at_once(world: World) -> None:
@@ -118,7 +124,7 @@ async def test_an_outage_keeps_the_last_edition_and_says_so(world: World) -> Non
     during = await replica.current(ORGANIZATION)
 
     assert during.degraded
-    assert [article.text.question for article in during.ranker.articles] == ["One?"]
+    assert [article.text.question for article in ranker_of(during).articles] == ["One?"]
     world.outage.on = False
     assert not (await replica.current(ORGANIZATION)).degraded
 
@@ -155,15 +161,15 @@ async def test_the_starter_base_answers_for_those_who_published_nothing_and_want
 
     wanted, unwanted = await replica.current("anybody"), await replica.current("plain")
 
-    assert (wanted.epoch, len(wanted.ranker.articles)) == (0, len(SAMPLE))
+    assert (wanted.epoch, len(ranker_of(wanted).articles)) == (0, len(SAMPLE))
     assert wanted.scorer.startswith("bm25-1+")
-    assert (unwanted.epoch, len(unwanted.ranker.articles)) == (0, 0)
+    assert (unwanted.epoch, len(ranker_of(unwanted).articles)) == (0, 0)
 
 
 async def test_everybody_shares_one_index_of_the_starter_base(world: World) -> None:
     replica = world.replica()
 
-    rankers = {id((await replica.current(f"organization {n}")).ranker) for n in range(20)}
+    rankers = {id(ranker_of(await replica.current(f"organization {n}"))) for n in range(20)}
 
     assert len(rankers) == 1
 
@@ -197,24 +203,17 @@ async def test_an_index_is_built_once_however_many_ask_at_once(world: World) -> 
     await world.publish(world.replica(), "One?")
     builds: list[int] = []
     replica = world.replica()
-    make = replica._make_ranker
-    replica._make_ranker = lambda articles: builds.append(len(articles)) or make(articles)  # type: ignore[func-returns-value]  # counts
+    build = replica._indexes.build
+
+    async def counted(publication: Publication, packed: bytes) -> Index:
+        builds.append(publication.articles)
+        return await build(publication, packed)
+
+    replica._indexes.build = counted  # type: ignore[method-assign]  # counts
 
     await asyncio.gather(*(replica.current(ORGANIZATION) for _ in range(20)))
 
     assert builds == [1]
-
-
-def test_the_shelf_drops_what_was_not_used_for_longest_and_keeps_the_newest() -> None:
-    cache = PublicationCache(max_wordings=2)
-    ranker = Bm25Ranker(SAMPLE[:1])
-    first, second = new_id(), new_id()
-
-    cache.put(first, ranker)
-    cache.put(second, ranker)
-
-    assert cache.find(first) is None
-    assert cache.find(second) is ranker
 
 
 def test_packing_is_the_same_whatever_the_order_and_reads_back_whole() -> None:

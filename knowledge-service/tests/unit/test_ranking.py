@@ -11,11 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from knowledge_service.domain.answering import Answer, Answering, Asked, decide
+from knowledge_service.domain.answering import Answering
 from knowledge_service.domain.articles import ArticleText, PublishedArticle
 from knowledge_service.domain.bm25 import Bm25Ranker
 from knowledge_service.domain.current_publications import CurrentPublication
+from knowledge_service.domain.decisions import Asked, Decision, answer
+from knowledge_service.domain.indexes import LocalIndex
 from knowledge_service.domain.starter import starter_articles
+from knowledge_service.domain.turns import FairTurns
 
 STARTER = Bm25Ranker(starter_articles())
 WORD = "Quarzelab12cd"
@@ -26,7 +29,8 @@ PARTS = [
 
 class OnePublication:
     def __init__(self, ranker: Bm25Ranker) -> None:
-        self._publication = CurrentPublication(1, ranker.scorer, datetime(2026, 1, 1, tzinfo=UTC), ranker)
+        index = LocalIndex(ranker, FairTurns(1, waiting_each=1))
+        self._publication = CurrentPublication(1, ranker.scorer, datetime(2026, 1, 1, tzinfo=UTC), index)
 
     async def current(self, _organization_id: str) -> CurrentPublication:
         return self._publication
@@ -41,9 +45,8 @@ def base_of(rows: Sequence[tuple[str, ...]]) -> Bm25Ranker:
     )
 
 
-def asked(ranker: Bm25Ranker, question: str) -> Answer:
-    publication = CurrentPublication(1, ranker.scorer, datetime(2026, 1, 1, tzinfo=UTC), ranker)
-    return decide(publication, ranker.rank(question, 20), 5)
+def asked(ranker: Bm25Ranker, question: str) -> Decision:
+    return answer(ranker, Asked(question))
 
 
 @pytest.mark.parametrize(
@@ -62,12 +65,12 @@ def asked(ranker: Bm25Ranker, question: str) -> Answer:
     ],
 )
 def test_the_starter_base_answers_what_newcomers_ask(question: str, external_id: str) -> None:
-    answer = asked(STARTER, question)
+    decision = asked(STARTER, question)
 
-    assert answer.outcome == "answered"
-    assert answer.answer is not None
-    assert answer.answer.article.text.external_id == external_id
-    assert 0.5 < answer.confidence <= 1
+    assert decision.outcome == "answered"
+    assert decision.answer is not None
+    assert decision.answer.article.text.external_id == external_id
+    assert 0.5 < decision.confidence <= 1
 
 
 @pytest.mark.parametrize(
@@ -81,19 +84,19 @@ def test_the_starter_base_answers_what_newcomers_ask(question: str, external_id:
     ],
 )
 def test_what_nobody_wrote_about_is_not_answered(question: str) -> None:
-    answer = asked(STARTER, question)
+    decision = asked(STARTER, question)
 
-    assert answer.outcome in {"no_answer", "clarify"}
-    assert answer.answer is None
+    assert decision.outcome in {"no_answer", "clarify"}
+    assert decision.answer is None
 
 
 def test_numbers_tell_near_twins_apart() -> None:
     parts = base_of(PARTS)
 
     for number in (1, 7, 17, 40):
-        answer = asked(parts, f"what is the price of {WORD} part {number}?").answer
-        assert answer is not None
-        assert answer.article.text.answer == f"Part {number} costs {number} euro."
+        best = asked(parts, f"what is the price of {WORD} part {number}?").answer
+        assert best is not None
+        assert best.article.text.answer == f"Part {number} costs {number} euro."
 
 
 def test_a_number_nobody_wrote_about_is_not_taken_for_another() -> None:
@@ -101,10 +104,10 @@ def test_a_number_nobody_wrote_about_is_not_taken_for_another() -> None:
 
 
 def test_a_question_that_fits_many_twins_is_asked_back() -> None:
-    answer = asked(base_of(PARTS), f"what does {WORD} cost")
+    decision = asked(base_of(PARTS), f"what does {WORD} cost")
 
-    assert answer.outcome == "clarify"
-    assert len(answer.suggestions) == 5
+    assert decision.outcome == "clarify"
+    assert len(decision.suggestions) == 5
 
 
 def test_an_article_of_ones_own_is_found_by_other_words_and_case() -> None:
@@ -115,9 +118,9 @@ def test_an_article_of_ones_own_is_found_by_other_words_and_case() -> None:
 
 
 def test_an_empty_base_knows_nothing() -> None:
-    answer = asked(base_of([]), "What is Redis?")
+    decision = asked(base_of([]), "What is Redis?")
 
-    assert (answer.outcome, answer.confidence, answer.candidates) == ("no_answer", 0.0, ())
+    assert (decision.outcome, decision.confidence, decision.candidates) == ("no_answer", 0.0, ())
 
 
 def test_many_alternatives_do_not_dilute_one_another() -> None:
@@ -128,12 +131,12 @@ def test_many_alternatives_do_not_dilute_one_another() -> None:
 
 
 def test_the_answered_article_is_a_candidate_but_never_a_suggestion() -> None:
-    answer = asked(STARTER, "What is Redis?")
+    decision = asked(STARTER, "What is Redis?")
 
-    assert answer.answer is not None
-    assert answer.candidates[0] == answer.answer
-    assert answer.answer not in answer.suggestions
-    assert all(question != answer.answer.article.text.question for question in answer.follow_ups)
+    assert decision.answer is not None
+    assert decision.candidates[0] == decision.answer
+    assert decision.answer not in decision.suggestions
+    assert all(question != decision.answer.article.text.question for question in decision.follow_ups)
 
 
 def test_confidence_never_rises_down_the_list() -> None:
@@ -182,7 +185,7 @@ async def test_tags_and_language_narrow_what_may_answer() -> None:
 
     async def ids(**filters: object) -> list[str]:
         found = await answering.ask("o", Asked("what is a cat", **filters))  # type: ignore[arg-type]  # test data
-        return [hit.article.article_id for hit in found.candidates]
+        return [hit.article.article_id for hit in found.decision.candidates]
 
     assert sorted(await ids()) == ["a", "b"]
     assert await ids(tags=("pets",)) == ["a"]

@@ -1,6 +1,6 @@
 """What editors do with articles: draft, read, change, remove, list. None of it answers before it is published."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 from uuid import UUID
@@ -87,8 +87,8 @@ class Filters:
         return self == Filters()
 
 
-PublishedVersions = Callable[[str], Awaitable[Mapping[str, int]]]
-"""The versions that answer now, by article id, of an organization."""
+PublishedVersions = Callable[[str, Sequence[str]], Awaitable[Mapping[str, int]]]
+"""The versions that answer now, of those of an organization's articles that are named."""
 
 
 class Authoring:
@@ -127,7 +127,7 @@ class Authoring:
     async def list_versions(self, organization_id: str, article_id: UUID, limit: int) -> list[Listed]:
         """The latest versions, newest first. Raises ArticleNotFound."""
         article = await self._get(organization_id, article_id)
-        published = (await self._published_versions(organization_id)).get(str(article_id))
+        published = await self._published(organization_id, article_id)
         versions = await self._articles.versions(organization_id, article_id, limit)
         return [Listed(replace(version, created_at=article.created_at), published) for version in versions]
 
@@ -135,11 +135,12 @@ class Authoring:
         self, organization_id: str, filters: Filters, before: UUID | None, limit: int
     ) -> tuple[list[Listed], UUID | None]:
         """A page of articles, newest first, and the id to go on before (None at the end)."""
-        published = await self._published_versions(organization_id)
         found: list[Listed] = []
         size = limit + 1 if filters.accept_everything else PAGE
         for _ in range(max(1, SCANNED // size)):
             page = await self._articles.page(organization_id, before, size)
+            ids = [str(article.article_id) for article in page]
+            published = await self._published_versions(organization_id, ids)
             for article in page:
                 listed = Listed(article, published.get(str(article.article_id)))
                 if filters.accept(listed):
@@ -158,5 +159,8 @@ class Authoring:
         return article
 
     async def _listed(self, organization_id: str, article: Article) -> Listed:
-        published = await self._published_versions(organization_id)
-        return Listed(article, published.get(str(article.article_id)))
+        return Listed(article, await self._published(organization_id, article.article_id))
+
+    async def _published(self, organization_id: str, article_id: UUID) -> int | None:
+        name = str(article_id)
+        return (await self._published_versions(organization_id, [name])).get(name)

@@ -4,7 +4,7 @@ import asyncio
 from collections import defaultdict
 from typing import Protocol
 
-from knowledge_service.domain.articles import PublishedArticle, now
+from knowledge_service.domain.articles import now
 from knowledge_service.domain.authoring import ArticleStore
 from knowledge_service.domain.current_publications import CurrentPublications, PublicationStore
 from knowledge_service.domain.publications import Publication, digest_of, pack, split
@@ -58,21 +58,20 @@ class Publishing:
         head = await self._publications.head(organization_id)
         articles = [article.published async for article in self._articles.everything(organization_id)]
         packed = await asyncio.to_thread(pack, articles)
-        publication = self._next(organization_id, head, articles, packed)
+        publication = await asyncio.to_thread(_next, organization_id, head, len(articles), packed)
         if not await self._publications.publish(publication, packed):
             return None
         await self._current_publications.install(publication, packed)
         return publication
 
-    def _next(
-        self, organization_id: str, head: Publication | None, articles: list[PublishedArticle], packed: bytes
-    ) -> Publication:
-        return Publication(
-            organization_id=organization_id,
-            epoch=1 if head is None else head.epoch + 1,
-            publication_id=new_id(),
-            published_at=now(),
-            articles=len(articles),
-            chunks=len(split(packed)),
-            digest=digest_of(packed),
-        )
+
+def _next(organization_id: str, head: Publication | None, articles: int, packed: bytes) -> Publication:
+    return Publication(
+        organization_id=organization_id,
+        epoch=1 if head is None else head.epoch + 1,
+        publication_id=new_id(),
+        published_at=now(),
+        articles=articles,
+        chunks=len(split(packed)),
+        digest=digest_of(packed),
+    )

@@ -42,4 +42,11 @@ class Ranker(Protocol):
         ...
 
 
-RankerFactory = Callable[[Sequence[PublishedArticle]], Ranker]
+class RankerFactory(Protocol):
+    """Builds a ranker."""
+
+    scorer: str
+
+    def __call__(self, articles: Sequence[PublishedArticle], pause: Callable[[], None] = ...) -> Ranker:
+        """The ranker over these articles; `pause` is called after every one of them."""
+        ...

@@ -6,7 +6,8 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi import Query as QueryParameter
 
-from knowledge_service.domain.answering import Answer, Asked
+from knowledge_service.domain.answering import Answer
+from knowledge_service.domain.decisions import Asked
 from knowledge_service.domain.ranking import Hit
 from knowledge_service.routes.bodies import AskIn, Query, SearchResult, SearchResults
 from knowledge_service.routes.parts import Editor, Reader, TheAnswering
@@ -75,8 +76,8 @@ async def ask(
 @internal.get("/epoch")
 async def epoch(organization_id: str, _caller: InternalCaller, answering: TheAnswering) -> EpochState:
     """Which epoch answers now."""
-    publication = await answering.epoch(organization_id)
-    return EpochState(epoch=publication.epoch, scorer=publication.scorer, as_of=publication.published_at)
+    head = await answering.epoch(organization_id)
+    return EpochState(epoch=head.epoch, scorer=head.scorer, as_of=head.published_at)
 
 
 @internal.post("/retrieve")
@@ -108,9 +109,10 @@ def _retrieved(hits: Sequence[Hit]) -> list[RetrievedArticle]:
 
 
 def _told(answer: Answer, response: Response) -> KnowledgeAnswer:
-    best = answer.answer
+    decision = answer.decision
+    best = decision.answer
     return KnowledgeAnswer(
-        outcome=answer.outcome,
+        outcome=decision.outcome,
         answer=None
         if best is None
         else CitedAnswer(
@@ -119,12 +121,12 @@ def _told(answer: Answer, response: Response) -> KnowledgeAnswer:
             question=best.article.text.question,
             text=best.article.text.answer,
         ),
-        confidence=answer.confidence,
+        confidence=decision.confidence,
         suggestions=[
             Suggestion(article_id=h.article.article_id, question=h.article.text.question, confidence=h.confidence)
-            for h in answer.suggestions
+            for h in decision.suggestions
         ],
-        follow_ups=list(answer.follow_ups),
+        follow_ups=list(decision.follow_ups),
         candidates=[
             Candidate(
                 article_id=h.article.article_id,
@@ -132,7 +134,7 @@ def _told(answer: Answer, response: Response) -> KnowledgeAnswer:
                 question=h.article.text.question,
                 confidence=h.confidence,
             )
-            for h in answer.candidates
+            for h in decision.candidates
         ],
         epoch=answer.publication.epoch,
         scorer=answer.publication.scorer,
