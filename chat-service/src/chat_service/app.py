@@ -124,13 +124,15 @@ async def _composed(app: FastAPI, settings: ChatSettings, engines: Engines) -> A
     )
     quota = Quota(AuthAccounts(engines.auth, holder), DiskUsage(usage))
     figures = Analytics(RedisFigures(engines.data))
-    stored = CqlConversations(engines.cql)
+    stored = CqlConversations(engines.cql, engines.data.clock)
     recent = RecentTurns(engines.data)
     announcements = Announcements(engines.data, on_epoch=epochs.announce, on_deleted=stored.forget)
     turns = DeferringConversations(stored, (RedisQueue(engines.data), DiskQueue(deferred)), recent, announcements)
     replies = StoredReplies(engines.data, engines.cql, holder)
 
-    app.state.conversation = Conversation(turns, answers, quota, figures, _degraded(engines, quota, epochs))
+    app.state.conversation = Conversation(
+        turns, answers, quota, figures, _degraded(engines, quota, epochs), stamp=engines.data.clock.now
+    )
     app.state.idempotency = Idempotency(replies, holder)
     app.state.analytics = figures
     app.state.exports = Exports(stored)

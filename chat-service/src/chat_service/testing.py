@@ -35,6 +35,7 @@ from chat_service.domain.turns import (
     Turn,
 )
 from chat_service.settings import ChatSettings
+from shared.clock import HybridClock
 from shared.contracts import auth, knowledge
 from shared.errors import CapabilityUnavailable, NotFound
 from shared.ids import new_id
@@ -195,40 +196,54 @@ class InMemoryEpochFeed:
         return {key: self.epochs[key] for key in organization_ids if key in self.epochs}
 
 
-class InMemoryTurns:
-    """Conversations in memory."""
+@dataclass
+class _SessionTwin:
+    """What a session of the twin keeps: its turns, when their ratings were written, and its entry in the list."""
 
-    def __init__(self) -> None:
+    entry: Session | None = None
+    turns: dict[UUID, KeptTurn] = field(default_factory=dict)
+    versions: dict[UUID, int] = field(default_factory=dict)
+    rated_at: dict[UUID, int] = field(default_factory=dict)
+    deleted: int = 0
+
+    def newest(self) -> int:
+        """The version of the newest write, so that a deletion comes behind it."""
+        return max([self.deleted, *self.versions.values(), *self.rated_at.values()])
+
+
+class InMemoryTurns:
+    """Conversations in memory, which several replicas with clocks of their own may share (`replica`)."""
+
+    def __init__(self, clock: HybridClock | None = None) -> None:
         self.is_away = False
-        self._turns: dict[tuple[Owner, str], dict[UUID, KeptTurn]] = defaultdict(dict)
-        self._written: dict[UUID, int] = {}
-        self._sessions: dict[tuple[Owner, str], Session] = {}
-        self._deleted: dict[tuple[Owner, str], int] = {}
+        self._clock = clock or HybridClock()
+        self._sessions: dict[tuple[Owner, str], _SessionTwin] = defaultdict(_SessionTwin)
+
+    def replica(self, clock: HybridClock) -> "InMemoryTurns":
+        """The same conversations seen from a process with another clock."""
+        other = InMemoryTurns(clock)
+        other._sessions = self._sessions
+        return other
 
     async def append(self, turn: Turn) -> Persisted:
-        """Keep a turn, unless its session was deleted after it was made."""
+        """Keep a turn, behind a deletion of its session."""
         self._must_be_there()
-        key = (turn.owner, turn.session_id)
-        if turn.written_at <= self._deleted.get(key, 0):
-            return "durable"
-        before = self._turns[key].get(turn.message_id)
-        self._turns[key][turn.message_id] = KeptTurn(
-            turn.message_id,
-            turn.question,
-            turn.reply,
-            turn.outcome,
-            turn.confidence,
-            turn.article_id,
-            before.rating if before else None,
-        )
-        self._written[turn.message_id] = turn.written_at
-        self._sessions.setdefault(key, Session(turn.session_id, turn.title, turn.message_id))
+        kept = self._sessions[turn.owner, turn.session_id]
+        if turn.written_at <= kept.deleted:
+            turn = replace(turn, written_at=self._clock.after(kept.deleted))
+        self._keep(turn)
         return "durable"
+
+    async def append_late(self, turn: Turn) -> None:
+        """Keep a turn that waited, unless its session was deleted after it was made."""
+        self._must_be_there()
+        if turn.written_at > self._sessions[turn.owner, turn.session_id].deleted:
+            self._keep(turn)
 
     async def history(self, owner: Owner, session_id: str, limit: int, before: UUID | None) -> HistoryPage | None:
         """Messages, newest first."""
         self._must_be_there()
-        turns = self._turns.get((owner, session_id))
+        turns = self._sessions[owner, session_id].turns
         if not turns:
             return None
         newest = [turns[key] for key in sorted(turns, key=message_ids.position, reverse=True)]
@@ -243,27 +258,56 @@ class InMemoryTurns:
     async def sessions(self, owner: Owner, limit: int, before: UUID | None) -> SessionPage:
         """Sessions, newest first."""
         self._must_be_there()
-        found = [s for (whose, _), s in self._sessions.items() if whose == owner]
-        found = [s for s in found if before is None or s.started < before]
+        found = [kept.entry for (whose, _), kept in self._sessions.items() if whose == owner and kept.entry]
+        found = [entry for entry in found if before is None or entry.started < before]
         found.sort(key=lambda session: session.started, reverse=True)
         return SessionPage(found[:limit], has_older=len(found) > limit)
 
-    async def delete_session(self, owner: Owner, session_id: str, now: int) -> bool:
+    async def delete_session(self, owner: Owner, session_id: str) -> bool:
         """Remove a session."""
         self._must_be_there()
-        self._turns.pop((owner, session_id), None)
-        self._deleted[owner, session_id] = now
-        return self._sessions.pop((owner, session_id), None) is not None
+        kept = self._sessions[owner, session_id]
+        if kept.entry is None:
+            return False
+        self._sessions[owner, session_id] = _SessionTwin(deleted=self._clock.after(kept.newest()))
+        return True
 
     async def rate(self, feedback: Feedback) -> Rated | None:
-        """Keep a rating."""
+        """Keep a rating, behind the one it replaces."""
+        kept = self._sessions[feedback.owner, feedback.session_id]
+        return self._rate(feedback, self._clock.after(kept.rated_at.get(feedback.message_id)))
+
+    async def rate_late(self, feedback: Feedback) -> Rated | None:
+        """Keep a rating that waited, unless a later one is there."""
+        return self._rate(feedback, feedback.written_at)
+
+    def _keep(self, turn: Turn) -> None:
+        kept = self._sessions[turn.owner, turn.session_id]
+        before = kept.turns.get(turn.message_id)
+        kept.turns[turn.message_id] = KeptTurn(
+            turn.message_id,
+            turn.question,
+            turn.reply,
+            turn.outcome,
+            turn.confidence,
+            turn.article_id,
+            before.rating if before else None,
+        )
+        kept.versions[turn.message_id] = turn.written_at
+        kept.entry = kept.entry or Session(turn.session_id, turn.title, turn.message_id)
+
+    def _rate(self, feedback: Feedback, at: int) -> Rated | None:
         self._must_be_there()
-        turns = self._turns.get((feedback.owner, feedback.session_id), {})
-        turn = turns.get(feedback.message_id)
+        kept = self._sessions[feedback.owner, feedback.session_id]
+        turn = kept.turns.get(feedback.message_id)
         if turn is None:
             return None
-        turns[feedback.message_id] = replace(turn, rating=feedback.rating)
-        return Rated("durable", turn.rating)
+        rated_at = kept.rated_at.get(feedback.message_id)
+        if rated_at is not None and at <= rated_at:
+            return Rated("durable", turn.rating, turn.rating, rated_at)
+        kept.turns[feedback.message_id] = replace(turn, rating=feedback.rating)
+        kept.rated_at[feedback.message_id] = at
+        return Rated("durable", feedback.rating, turn.rating, at)
 
     def _must_be_there(self) -> None:
         if self.is_away:
@@ -483,7 +527,8 @@ class Faucet:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
-        if task is None:
+        if task is None or self._server is None:  # accepted, and closed before this could begin
+            writer.close()
             return
         self._pipes.add(task)
         try:

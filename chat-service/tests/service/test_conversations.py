@@ -10,13 +10,16 @@ from chat_service.domain.exports import Exports, Place
 from chat_service.domain.turns import Feedback, Owner
 from chat_service.store.conversations import CqlConversations
 from chat_service.testing import InMemoryTurns, a_turn
+from shared.clock import HybridClock
 from shared.cql import Cql
 from shared.ids import new_id
 
 
 @pytest.fixture(params=["memory", pytest.param("cql", marks=pytest.mark.engines)])
 def turns(request: pytest.FixtureRequest) -> InMemoryTurns | CqlConversations:
-    return InMemoryTurns() if request.param == "memory" else CqlConversations(request.getfixturevalue("cql"))
+    if request.param == "memory":
+        return InMemoryTurns()
+    return CqlConversations(request.getfixturevalue("cql"), HybridClock())
 
 
 Turns = InMemoryTurns | CqlConversations
@@ -91,8 +94,8 @@ async def test_a_deleted_session_is_gone_and_a_late_write_does_not_bring_it_back
     late = a_turn(owner, question="late", made=datetime.now(UTC) - timedelta(seconds=5))
     await turns.append(a_turn(owner))
 
-    assert await turns.delete_session(owner, "session", time.time_ns() // 1000)
-    await turns.append(late)
+    assert await turns.delete_session(owner, "session")
+    await turns.append_late(late)
 
     page = await turns.history(owner, "session", 10, None)
     assert page is None or page.messages == []
@@ -101,7 +104,7 @@ async def test_a_deleted_session_is_gone_and_a_late_write_does_not_bring_it_back
 
 async def test_after_a_deletion_a_session_begins_anew(turns: Turns, owner: Owner) -> None:
     await turns.append(a_turn(owner, question="old"))
-    await turns.delete_session(owner, "session", time.time_ns() // 1000)
+    await turns.delete_session(owner, "session")
     await asyncio.sleep(0.002)
     await turns.append(a_turn(owner, question="new"))
 
@@ -109,7 +112,7 @@ async def test_after_a_deletion_a_session_begins_anew(turns: Turns, owner: Owner
 
     assert page is not None
     assert [m.text for m in page.messages if m.role == "user"] == ["new"]
-    assert not await turns.delete_session(owner, "unknown", time.time_ns() // 1000)
+    assert not await turns.delete_session(owner, "unknown")
 
 
 async def test_feedback_is_kept_beside_its_answer(turns: Turns, owner: Owner) -> None:
@@ -139,7 +142,7 @@ async def test_feedback_is_kept_beside_its_answer(turns: Turns, owner: Owner) ->
 
 @pytest.mark.engines
 async def test_an_export_gives_every_exchange_once_newest_day_first(cql: Cql, owner: Owner) -> None:
-    turns = CqlConversations(cql)
+    turns = CqlConversations(cql, HybridClock())
     now = datetime.now(UTC)
     for days in (30, 3, 0):
         for session in range(4):

@@ -67,7 +67,7 @@ class Turns(Protocol):
         """The user's sessions, the latest or those that started before an id."""
         ...
 
-    async def delete_session(self, owner: Owner, session_id: str, now: int) -> bool:
+    async def delete_session(self, owner: Owner, session_id: str) -> bool:
         """Remove a session and all its turns; False when there is none."""
         ...
 
@@ -78,10 +78,15 @@ class Turns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """Feedback was kept; `before` is the rating it replaces."""
+    """Feedback was kept: `rating` is what is said of the answer now, `before` what was, `version` orders both.
+
+    A deferred one knows none of that yet.
+    """
 
     persisted: Persisted
+    rating: Rating | None = None
     before: Rating | None = None
+    version: int = 0
 
 
 class Answers(Protocol):
@@ -102,12 +107,15 @@ class Conversation:
         quota: Quota,
         analytics: Analytics,
         degraded: Callable[[], tuple[str, ...]] = tuple,
+        *,
+        stamp: Callable[[], int],
     ) -> None:
         self._turns = turns
         self._answers = answers
         self._quota = quota
         self._analytics = analytics
         self._degraded = degraded
+        self._stamp = stamp
 
     async def send_message(self, principal: Principal, sending: Sending) -> Reply:
         """Answer a question and remember the exchange; only an answered one is charged.
@@ -120,7 +128,7 @@ class Conversation:
         is_charged = False
         try:
             found = await self._answers.find(Question(organization_id, sending.text, sending.language, sending.tags))
-            turn = _turn(principal, sending, found.answer)
+            turn = _turn(principal, sending, found.answer, self._stamp())
             persisted = await self._turns.append(turn)
             is_charged = found.answer.outcome == "answered"
         finally:
@@ -151,7 +159,7 @@ class Conversation:
 
     async def delete_session(self, principal: Principal, session_id: str) -> None:
         """Remove a session for good. Raises NotFound."""
-        if not await self._turns.delete_session(_owner(principal), session_id, _microseconds()):
+        if not await self._turns.delete_session(_owner(principal), session_id):
             raise NotFound
 
     async def rate(
@@ -160,7 +168,7 @@ class Conversation:
         """Keep what the user thinks of an answer. Raises NotFound."""
         owner = _owner(principal)
         feedback = Feedback(
-            owner, session_id, message_id, rating, comment, _retention(principal.plan), written_at=_microseconds()
+            owner, session_id, message_id, rating, comment, _retention(principal.plan), written_at=self._stamp()
         )
         rated = await self._turns.rate(feedback)
         if rated is None:
@@ -184,11 +192,7 @@ def _retention(plan: str) -> timedelta:
     return RETENTION.get(plan, RETENTION["free"])
 
 
-def _microseconds() -> int:
-    return time.time_ns() // 1000
-
-
-def _turn(principal: Principal, sending: Sending, answer: Answer) -> Turn:
+def _turn(principal: Principal, sending: Sending, answer: Answer, written_at: int) -> Turn:
     citation = answer.citation
     return Turn(
         owner=_owner(principal),
@@ -203,6 +207,6 @@ def _turn(principal: Principal, sending: Sending, answer: Answer) -> Turn:
         epoch=answer.epoch,
         scorer=answer.scorer,
         retention=_retention(principal.plan),
-        written_at=_microseconds(),
+        written_at=written_at,
         opens_session=sending.session_id is None,
     )

@@ -21,6 +21,8 @@ FIRST_LOW_64 = 0x8080808080808080
 """The lowest last 64 bits of a timeuuid in CQL's order, which compares bytes as signed."""
 DAY = 86_400_000
 BUCKET_DAYS = 10
+AHEAD = 5 * 60 * 1_000_000_000
+"""Nanoseconds by which the clock that made an id may be ahead of ours."""
 
 
 def new_message_id() -> UUID:
@@ -69,9 +71,14 @@ def bucket_of(message_id: UUID) -> int:
     return bucket_of_day(day_of(message_id))
 
 
-def today() -> int:
-    """Today, counted from 1970."""
-    return int(time.time() * 1000) // DAY
+def newest() -> UUID:
+    """An id that no message can have yet, even one made where the clock is minutes ahead."""
+    return UUID(int=(time.time_ns() + AHEAD) // 1_000_000 << 80)
+
+
+def newest_bucket() -> int:
+    """The newest bucket that a message may be in."""
+    return bucket_of(newest())
 
 
 def to_timeuuid(message_id: UUID) -> UUID:

@@ -91,7 +91,7 @@ class Owner:
 class Turn:
     """One question with its answer, as it is kept.
 
-    `written_at` (microseconds since 1970) orders it against deletions: a turn written late must not come back after
+    `written_at` (a stamp of `shared.clock`) orders it against deletions: a turn written late must not come back after
     its session was deleted. `opens_session`: nobody can have used the session id before.
     """
 

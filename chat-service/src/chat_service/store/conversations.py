@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from uuid import UUID
 
@@ -22,6 +22,7 @@ from chat_service.domain.turns import (
     SessionPage,
     Turn,
 )
+from shared.clock import HybridClock
 from shared.cql import UNSET, Cql, Row
 
 INSERT_TURN = """
@@ -37,20 +38,26 @@ TURNS_OF_DAY = """
 SELECT id, question, reply, outcome, confidence, article_id, rating FROM turns
 WHERE organization_id = ? AND user_id = ? AND session_id = ? AND bucket = ? AND id >= ? AND id < ? LIMIT ?"""
 RATING = """
-SELECT reply, rating, TTL(reply) AS seconds_left FROM turns
+SELECT reply, rating, TTL(reply) AS seconds_left, WRITETIME(rating) AS rated_at FROM turns
 WHERE organization_id = ? AND user_id = ? AND session_id = ? AND bucket = ? AND id = ?"""
 RATE = """
 UPDATE turns USING TTL ? AND TIMESTAMP ? SET rating = ?, comment = ?
 WHERE organization_id = ? AND user_id = ? AND session_id = ? AND bucket = ? AND id = ?"""
+NEWEST_WRITES = """
+SELECT MAX(WRITETIME(reply)) AS replied_at, MAX(WRITETIME(rating)) AS rated_at FROM turns
+WHERE organization_id = ? AND user_id = ? AND session_id = ? AND bucket = ?"""
 DELETE_TURNS = """
 DELETE FROM turns USING TIMESTAMP ? WHERE organization_id = ? AND user_id = ? AND session_id = ? AND bucket = ?"""
 
 SESSION = """
-SELECT started, title, TTL(title) AS seconds_left FROM sessions
+SELECT started, title, TTL(title) AS seconds_left, WRITETIME(title) AS written_at, deleted FROM sessions
 WHERE organization_id = ? AND user_id = ? AND session_id = ?"""
 INSERT_SESSION = """
 INSERT INTO sessions (organization_id, user_id, session_id, started, title) VALUES (?, ?, ?, ?, ?)
 USING TTL ? AND TIMESTAMP ?"""
+MARK_DELETED = """
+UPDATE sessions USING TTL ? AND TIMESTAMP ? SET deleted = ?
+WHERE organization_id = ? AND user_id = ? AND session_id = ?"""
 DELETE_SESSION = """
 DELETE FROM sessions USING TIMESTAMP ? WHERE organization_id = ? AND user_id = ? AND session_id = ?"""
 
@@ -83,8 +90,8 @@ BELIEVED = timedelta(seconds=10)
 """How long this process takes it for granted that a session it has seen was not deleted through another replica."""
 LATE = timedelta(days=1)
 """A session entry is written again when it would expire this much sooner than the turns of today."""
-LATE_WRITE = 1_000_000
-"""Microseconds after which a turn that opens a session may have been overtaken by the deletion of it."""
+MARKED = timedelta(days=30)
+"""How long a deletion is remembered: a turn that waited in a queue for longer may come back."""
 
 
 @dataclass(slots=True)
@@ -95,6 +102,19 @@ class _Known:
     day: int
 
 
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is kept of a session: its entries in the list (two when they were made at once), and its deletion."""
+
+    heads: Sequence[Row]
+    deleted: int | None
+
+    @classmethod
+    def of(cls, rows: Sequence[Row]) -> "_Kept":
+        """From the rows of its partition: one that has nothing but the deletion has no `started`."""
+        return cls([row for row in rows if row.started is not None], rows[0].deleted if rows else None)
+
+
 def month_of(key: UUID) -> int:
     """The month of a message id as a number that sorts: 12 * year + month - 1."""
     moment = message_ids.created_at(key)
@@ -102,10 +122,14 @@ def month_of(key: UUID) -> int:
 
 
 class CqlConversations:
-    """Turns, sessions and feedback. A turn of a session seen lately is one statement; a new one two round trips."""
+    """Turns, sessions and feedback. A turn of a session seen lately is one statement; a new one two round trips.
 
-    def __init__(self, cql: Cql) -> None:
+    Each write is stamped behind the writes to the same row that were read before it, by `clock` (docs/adr/0011).
+    """
+
+    def __init__(self, cql: Cql, clock: HybridClock) -> None:
         self._cql = cql
+        self._clock = clock
         self._known: OrderedDict[tuple[Owner, str], _Known] = OrderedDict()
         self._opening: dict[tuple[Owner, str], asyncio.Lock] = {}
 
@@ -121,19 +145,27 @@ class CqlConversations:
                 if self._is_known(key, turn.day):
                     await self._cql.execute(INSERT_TURN, _turn_values(turn))
                 else:
-                    await self._append_and_open(turn, self._known.get(key))
+                    await self._open(turn, self._known.get(key))
                     self._know(key, turn.day)
         finally:
             if not lock.locked():
                 self._opening.pop(key, None)
 
+    async def append_late(self, turn: Turn) -> None:
+        """Keep a turn that waited in a queue, unless its session was deleted meanwhile."""
+        kept = await self._session(turn.owner, turn.session_id)
+        if kept.deleted is not None and turn.written_at <= kept.deleted:
+            return
+        if await self._append_and_open(turn, kept, self._known.get((turn.owner, turn.session_id))):
+            await self._take_back_if_deleted(turn)
+
     async def history(self, owner: Owner, session_id: str, limit: int, before: UUID | None) -> HistoryPage | None:
         """Messages of a session, newest first; None when there is none. Raises CapabilityUnavailable, Overloaded."""
-        heads = await self._cql.execute(SESSION, (owner.organization_id, owner.user_id, session_id))
-        newest = message_ids.bucket_of(before) if before else message_ids.bucket_of_day(message_ids.today())
+        heads = (await self._session(owner, session_id)).heads
+        newest = message_ids.bucket_of(before) if before else message_ids.newest_bucket()
         first = [message_ids.bucket_of(message_ids.from_timeuuid(head.started)) for head in heads]
         messages: list[Message] = []
-        for bucket in range(newest, min(first, default=newest) - 1, -1):
+        for bucket in range(newest, min(first, default=newest - 1) - 1, -1):
             wanted = limit + 1 - len(messages)
             messages += await self._messages(owner, session_id, bucket, wanted, before)
             if len(messages) > limit:
@@ -144,7 +176,7 @@ class CqlConversations:
 
     async def sessions(self, owner: Owner, limit: int, before: UUID | None) -> SessionPage:
         """The sessions of a user, newest first, as far back as anything is kept."""
-        newest = month_of(before or message_ids.new_message_id())
+        newest = month_of(before or message_ids.newest())
         oldest = month_of(message_ids.new_message_id()) - max(RETENTION.values()).days // 28
         found: dict[str, Session] = {}
         for month in range(newest, oldest - 1, -1):
@@ -157,39 +189,44 @@ class CqlConversations:
         sessions = list(found.values())
         return SessionPage(sessions[:limit], has_older=len(sessions) > limit)
 
-    async def delete_session(self, owner: Owner, session_id: str, now: int) -> bool:
-        """Remove a session with all that was written to it before `now` (microseconds); False when there is none."""
-        whose = (owner.organization_id, owner.user_id)
-        heads = await self._cql.execute(SESSION, (*whose, session_id))
-        if not heads and await self.history(owner, session_id, 1, None) is None:
+    async def delete_session(self, owner: Owner, session_id: str) -> bool:
+        """Remove a session with all that is in it; False when there is none.
+
+        Its entry goes last, so that a deletion which fails half way finds everything again.
+        """
+        place = (owner.organization_id, owner.user_id, session_id)
+        kept = await self._session(owner, session_id)
+        newest = message_ids.newest_bucket()
+        started = [message_ids.from_timeuuid(head.started) for head in kept.heads]
+        first = min((message_ids.bucket_of(key) for key in started), default=newest - 1)
+        buckets = range(first, newest + 1)
+        writes = await asyncio.gather(*(self._newest_writes(place, bucket) for bucket in buckets))
+        if not kept.heads and all(write.replied_at is None for write in writes):
             return False
+        versions = [version for write in writes for version in (write.replied_at, write.rated_at)]
+        at = self._clock.after(kept.deleted, *versions, *(head.written_at for head in kept.heads))
+        marked = int(MARKED.total_seconds())
+        await self._cql.execute(MARK_DELETED, (marked, at + 1, at + 1, *place))
         self.forget(owner, session_id)
-        newest = message_ids.bucket_of_day(message_ids.today())
-        started = [message_ids.from_timeuuid(head.started) for head in heads]
-        first = min((message_ids.bucket_of(key) for key in started), default=newest)
-        await self._cql.execute(DELETE_SESSION, (now, *whose, session_id))
         await asyncio.gather(
+            *(self._cql.execute(DELETE_TURNS, (at, *place, bucket)) for bucket in buckets),
             *(
-                self._cql.execute(DELETE_TURNS, (now, *whose, session_id, bucket))
-                for bucket in range(first, newest + 1)
-            ),
-            *(
-                self._cql.execute(DELETE_LISTED, (now, *whose, month_of(key), message_ids.to_timeuuid(key), session_id))
+                self._cql.execute(
+                    DELETE_LISTED, (at, *place[:2], month_of(key), message_ids.to_timeuuid(key), session_id)
+                )
                 for key in started
             ),
         )
+        await self._cql.execute(DELETE_SESSION, (at, *place))
         return True
 
     async def rate(self, feedback: Feedback) -> Rated | None:
         """Keep a rating beside its answer; None when there is no such answer."""
-        place = _place(feedback.owner, feedback.session_id, feedback.message_id)
-        rows = await self._cql.execute(RATING, place)
-        if not rows or rows[0].reply is None or feedback.message_id != message_ids.answer_id(feedback.message_id):
-            return None
-        ttl = rows[0].seconds_left or int(feedback.retention.total_seconds())
-        comment = UNSET if feedback.comment is None else feedback.comment
-        await self._cql.execute(RATE, (ttl, feedback.written_at, feedback.rating, comment, *place))
-        return Rated("durable", rows[0].rating)
+        return await self._rate(feedback, is_late=False)
+
+    async def rate_late(self, feedback: Feedback) -> Rated | None:
+        """Keep a rating that waited in a queue, unless a later one is there; what is said of the answer now."""
+        return await self._rate(feedback, is_late=True)
 
     async def active_days(self, organization_id: str, first: int, last: int) -> list[int]:
         """The days between two, both included, on which an organization had turns, newest first."""
@@ -220,13 +257,43 @@ class CqlConversations:
         """Another replica deleted the session."""
         self._known.pop((owner, session_id), None)
 
-    async def _append_and_open(self, turn: Turn, known: _Known | None) -> None:
-        """One batch over the few partitions that a turn may be the first of; each write in it may be repeated."""
-        whose = (turn.owner.organization_id, turn.owner.user_id)
-        ttl, at = int(turn.retention.total_seconds()), turn.written_at
-        heads: Sequence[Row] = ()
+    async def _session(self, owner: Owner, session_id: str) -> _Kept:
+        return _Kept.of(await self._cql.execute(SESSION, (owner.organization_id, owner.user_id, session_id)))
+
+    async def _newest_writes(self, place: tuple[str, str, str], bucket: int) -> Row:
+        """The newest timestamps of turns and of ratings in a bucket of a session; an aggregate is always one row."""
+        return (await self._cql.execute(NEWEST_WRITES, (*place, bucket)))[0]
+
+    async def _rate(self, feedback: Feedback, *, is_late: bool) -> Rated | None:
+        place = _place(feedback.owner, feedback.session_id, feedback.message_id)
+        rows = await self._cql.execute(RATING, place)
+        if not rows or rows[0].reply is None or feedback.message_id != message_ids.answer_id(feedback.message_id):
+            return None
+        before, rated_at = rows[0].rating, rows[0].rated_at
+        if is_late and rated_at is not None and feedback.written_at <= rated_at:
+            return Rated("durable", before, before, rated_at)
+        at = feedback.written_at if is_late else self._clock.after(rated_at)
+        ttl = rows[0].seconds_left or int(feedback.retention.total_seconds())
+        comment = UNSET if feedback.comment is None else feedback.comment
+        await self._cql.execute(RATE, (ttl, at, feedback.rating, comment, *place))
+        return Rated("durable", feedback.rating, before, at)
+
+    async def _open(self, turn: Turn, known: _Known | None) -> None:
+        """The first turn of a session that this process sees for a while."""
+        kept = _Kept((), None)
         if not turn.opens_session:
-            heads = await self._cql.execute(SESSION, (*whose, turn.session_id))
+            kept = await self._session(turn.owner, turn.session_id)
+        if kept.deleted is not None and turn.written_at <= kept.deleted:
+            turn = replace(turn, written_at=self._clock.after(kept.deleted))
+        await self._append_and_open(turn, kept, known)
+
+    async def _append_and_open(self, turn: Turn, kept: _Kept, known: _Known | None) -> bool:
+        """One batch over the few partitions that a turn may be the first of; each write in it may be repeated.
+
+        Whether the session was entered into the list of sessions, for the first time or anew.
+        """
+        whose = (turn.owner.organization_id, turn.owner.user_id)
+        ttl, at, heads = int(turn.retention.total_seconds()), turn.written_at, kept.heads
         writes = [(INSERT_TURN, _turn_values(turn))]
         is_fresh = bool(heads) and (heads[0].seconds_left or 0) > ttl - LATE.total_seconds()
         if not is_fresh:
@@ -241,13 +308,12 @@ class CqlConversations:
             writes.append((INSERT_ACTIVE, (*active, ttl, at)))
             writes.append((INSERT_ACTIVE_DAY, (turn.owner.organization_id, turn.day, ttl, at)))
         await self._cql.execute_batch(writes)
-        if not is_fresh and time.time_ns() // 1000 - at > LATE_WRITE:
-            await self._take_back_if_deleted(turn)
+        return not is_fresh
 
     async def _take_back_if_deleted(self, turn: Turn) -> None:
-        """A turn that waited in a queue is covered by a later deletion, but its entry in the list is a new row."""
+        """A turn is covered by a deletion that came between, but its entry in the list of sessions is a new row."""
         whose = (turn.owner.organization_id, turn.owner.user_id)
-        if await self._cql.execute(SESSION, (*whose, turn.session_id)):
+        if (await self._session(turn.owner, turn.session_id)).heads:
             return
         self.forget(turn.owner, turn.session_id)
         started = message_ids.to_timeuuid(turn.message_id)

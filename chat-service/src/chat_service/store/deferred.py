@@ -149,9 +149,9 @@ class DeferringConversations:
         """The user's sessions. Raises CapabilityUnavailable."""
         return await self._behind.sessions(owner, limit, before)
 
-    async def delete_session(self, owner: Owner, session_id: str, now: int) -> bool:
+    async def delete_session(self, owner: Owner, session_id: str) -> bool:
         """Remove a session. Raises CapabilityUnavailable."""
-        deleted = await self._behind.delete_session(owner, session_id, now)
+        deleted = await self._behind.delete_session(owner, session_id)
         if deleted:
             await self._announcements.deleted(owner, session_id)
             await self._recent.forget(owner, session_id)
@@ -193,9 +193,9 @@ class DeferringConversations:
 
     async def _write(self, record: Turn | Feedback) -> None:
         if isinstance(record, Turn):
-            await self._behind.append(record)
+            await self._behind.append_late(record)
         else:
-            await self._behind.rate(record)
+            await self._behind.rate_late(record)
 
 
 def _page_of(kept: list[KeptTurn], limit: int, before: UUID | None) -> HistoryPage:
