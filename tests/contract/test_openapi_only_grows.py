@@ -3,9 +3,10 @@
 `python tests/contract/test_openapi_only_grows.py` writes the snapshot anew, after an addition.
 """
 
+import copy
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,10 @@ def applications() -> Iterator[FastAPI]:
 
 
 def promises() -> dict[str, dict[str, Any]]:
-    """What a client may rely on, by "METHOD path": parameters, statuses, and fields of bodies and replies."""
+    """What a client may rely on, by "METHOD path".
+
+    Parameters and statuses by name, and for bodies and replies every field at any depth with the types it has.
+    """
     found: dict[str, dict[str, Any]] = {}
     for app in applications():
         document = app.openapi()
@@ -61,29 +65,99 @@ def promises() -> dict[str, dict[str, Any]]:
 
 def _promise(operation: dict[str, Any], document: dict[str, Any]) -> dict[str, Any]:
     parameters = operation.get("parameters", [])
-    body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema", {})
+    body = _schema_in(operation.get("requestBody", {}))
     return {
-        "parameters": sorted(f"{p['in']} {p['name']}" for p in parameters),
-        "required": sorted(
-            [f"{p['in']} {p['name']}" for p in parameters if p.get("required")] + _fields(body, document, "required")
-        ),
-        "body": _fields(body, document, "properties"),
+        "parameters": _types_of({_name(p): p.get("schema", {}) for p in parameters}, document),
+        "required": sorted([_name(p) for p in parameters if p.get("required")] + sorted(_required(body, document))),
+        "body": _types_of({"": body}, document),
         "statuses": sorted(operation["responses"]),
-        "reply": sorted(
-            field
-            for status, reply in operation["responses"].items()
-            if status.startswith("2")
-            for field in _fields(
-                reply.get("content", {}).get("application/json", {}).get("schema", {}), document, "properties"
-            )
+        "reply": _types_of(
+            {
+                status: _schema_in(reply)
+                for status, reply in operation["responses"].items()
+                if status.startswith("2") and _schema_in(reply)
+            },
+            document,
         ),
     }
 
 
-def _fields(schema: dict[str, Any], document: dict[str, Any], kind: str) -> list[str]:
-    while "$ref" in schema:
-        schema = document["components"]["schemas"][schema["$ref"].rsplit("/", 1)[1]]
-    return sorted(schema.get(kind, []))
+def _name(parameter: dict[str, Any]) -> str:
+    name = parameter["name"]
+    return f"{parameter['in']} {name.lower() if parameter['in'] == 'header' else name}"
+
+
+def _schema_in(part: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = part.get("content", {}).get("application/json", {}).get("schema", {})
+    return found
+
+
+def _types_of(roots: dict[str, dict[str, Any]], document: dict[str, Any]) -> dict[str, list[str]]:
+    """The types by place: "body.tags[]" is what an item of the list `tags` is."""
+    found: dict[str, set[str]] = {}
+    for place, schema in roots.items():
+        _walk(schema, place, document, found, ())
+    return {place: sorted(types) for place, types in sorted(found.items())}
+
+
+def _walk(
+    schema: dict[str, Any], place: str, document: dict[str, Any], found: dict[str, set[str]], seen: tuple[str, ...]
+) -> None:
+    reference = schema.get("$ref", "")
+    if reference in seen:
+        return  # a type that holds itself
+    if reference:
+        schema = document["components"]["schemas"][reference.rsplit("/", 1)[1]]
+        seen = (*seen, reference)
+    for choice in [*schema.get("anyOf", ()), *schema.get("oneOf", ()), *schema.get("allOf", ())]:
+        _walk(choice, place, document, found, seen)
+    types = found.setdefault(place, set())
+    if "type" in schema:
+        types.add(schema["type"])
+    types |= {f"={value}" for value in (*schema.get("enum", ()), *([schema["const"]] if "const" in schema else ()))}
+    for name, part in schema.get("properties", {}).items():
+        _walk(part, f"{place}.{name}" if place else name, document, found, seen)
+    if "items" in schema:
+        _walk(schema["items"], f"{place}[]", document, found, seen)
+
+
+def _required(schema: dict[str, Any], document: dict[str, Any]) -> set[str]:
+    """The places of fields that a body must have, at any depth."""
+    found: set[str] = set()
+
+    def look(part: dict[str, Any], place: str, seen: tuple[str, ...]) -> None:
+        reference = part.get("$ref", "")
+        if reference in seen:
+            return
+        if reference:
+            part, seen = document["components"]["schemas"][reference.rsplit("/", 1)[1]], (*seen, reference)
+        for name in part.get("required", ()):
+            found.add(f"{place}{name}")
+        for name, inner in part.get("properties", {}).items():
+            look(inner, f"{place}{name}.", seen)
+        if "items" in part:
+            look(part["items"], f"{place[:-1]}[].", seen)
+
+    look(schema, "", ())
+    return found
+
+
+def broken(promised: dict[str, Any], kept: dict[str, Any]) -> list[str]:
+    """What a client that relies on `promised` would miss in `kept`."""
+    missing = [f"status {status}" for status in set(promised["statuses"]) - set(kept["statuses"])]
+    missing += [f"requires {name} now" for name in set(kept["required"]) - set(promised["required"])]
+    for kind in ("parameters", "body"):  # what may be sent: everything that was taken is taken still
+        for place, types in promised[kind].items():
+            gone = set(types) - set(kept[kind].get(place, ()))
+            missing += [f"{kind} {place}"] if place not in kept[kind] else []
+            missing += [f"{kind} {place}: {name}" for name in gone]
+    for place, types in promised["reply"].items():  # what comes back: nothing is gone, nothing is of another type
+        if place not in kept["reply"]:
+            missing.append(f"reply {place}")
+            continue
+        plain = {name for name in kept["reply"][place] if not name.startswith("=")}
+        missing += [f"reply {place}: {name} now" for name in plain - set(types)]
+    return missing
 
 
 @pytest.fixture
@@ -98,17 +172,44 @@ def test_nothing_that_was_promised_is_gone() -> None:
     missing = []
     for operation, promised in json.loads(SNAPSHOT.read_text()).items():
         kept = now.get(operation)
-        if kept is None:
-            missing.append(operation)
-            continue
-        missing += [
-            f"{operation}: {kind} {name}"
-            for kind in ("parameters", "body", "statuses", "reply")
-            for name in set(promised[kind]) - set(kept[kind])
-        ]
-        missing += [f"{operation}: requires {name} now" for name in set(kept["required"]) - set(promised["required"])]
+        missing += [operation] if kept is None else [f"{operation}: {what}" for what in broken(promised, kept)]
 
     assert missing == []
+
+
+@pytest.mark.parametrize(
+    ("change", "is_broken"),
+    [
+        (lambda promise: promise["body"].update({"deep.er[].new": ["string"]}), False),
+        (lambda promise: promise["body"]["deep.er[].kind"].append("=third"), False),
+        (lambda promise: promise["reply"].update({"200.list[].new": ["string"]}), False),
+        (lambda promise: promise["reply"]["200.list[].kind"].append("=third"), False),
+        (lambda promise: promise["statuses"].append("409"), False),
+        (lambda promise: promise["body"].pop("deep.er[].kind"), True),
+        (lambda promise: promise["body"]["deep.er[].kind"].remove("=one"), True),
+        (lambda promise: promise["body"].update({"deep": ["array"]}), True),
+        (lambda promise: promise["required"].append("deep.er[].kind"), True),
+        (lambda promise: promise["reply"].pop("200.list[].kind"), True),
+        (lambda promise: promise["reply"]["200.list[].kind"].append("null"), True),
+        (lambda promise: promise["parameters"].pop("query limit"), True),
+        (lambda promise: promise["statuses"].remove("200"), True),
+    ],
+)
+def test_growth_is_told_from_breakage_at_any_depth(
+    change: Callable[[dict[str, Any]], object], *, is_broken: bool
+) -> None:
+    promised = {
+        "parameters": {"query limit": ["integer"]},
+        "required": ["deep"],
+        "body": {"": ["object"], "deep": ["object"], "deep.er[].kind": ["=one", "=two", "string"]},
+        "statuses": ["200"],
+        "reply": {"200": ["object"], "200.list[].kind": ["=one", "string"]},
+    }
+    kept = copy.deepcopy(promised)
+
+    change(kept)
+
+    assert bool(broken(promised, kept)) == is_broken
 
 
 @pytest.mark.usefixtures("environment")
