@@ -260,6 +260,25 @@ async def test_an_upgrade_is_ignored(raw: Raw) -> None:
     assert said.status == 200
 
 
+@pytest.mark.parametrize("target", [b"http://a.example:8000/health/live", b"HTTPS://A.EXAMPLE:8000/health/live"])
+async def test_an_absolute_target_of_our_own_is_served(raw: Raw, target: bytes) -> None:
+    said = await raw.say(b"GET " + target + b" HTTP/1.1\r\nHost: a.example:8000\r\n\r\n")
+
+    assert said.status == 200
+
+
+async def test_a_load_balancer_may_ask_for_health_in_http_1_0_without_a_host(raw: Raw) -> None:
+    said = await raw.say(b"GET /health/ready HTTP/1.0\r\n\r\n")
+
+    assert said.status == 200
+
+
+async def test_an_empty_line_before_a_request_is_overlooked(raw: Raw) -> None:
+    said = await raw.say(b"\r\nGET /health/live HTTP/1.1\r\nHost: a\r\n\r\n")
+
+    assert said.status == 200
+
+
 async def test_http_1_0_is_answered_and_closed(raw: Raw) -> None:
     said = await raw.say(b"GET /health/live HTTP/1.0\r\nHost: a\r\n\r\n")
 

@@ -252,6 +252,7 @@ class Connection(asyncio.Protocol):
         waiter, reply = self._waiter, self._reply
         if waiter is not None and not waiter.done():
             waiter.set_exception(before)
+            waiter.exception()  # looked at: whoever was to wait may have left while it was still sending
         elif reply is not None and not reply.complete:
             reply.fail(after)
 

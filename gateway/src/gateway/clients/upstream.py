@@ -212,7 +212,7 @@ class PooledUpstream:
     async def _attempt(self, replica: Replica, request: Request, left: float, *, again: bool) -> Reply:
         may_repeat = request.repeatable and len(self._replicas) > 1 and not again
         limit = min(left, FIRST_ATTEMPT) if may_repeat else left
-        began = False
+        began = said = False
         try:
             connection = (None if again else replica.free_connection()) or await replica.new_connection()
             if isinstance(request.body, bytes):
@@ -222,15 +222,18 @@ class PooledUpstream:
                 await _stream(connection, replica, request, limit)
             reply = await connection.reply()
         except ReplicaFailed as failure:
+            said = True
             replica.breaker.failed()
             self._replicas.failed(replica.address)
             failure.untouched = failure.untouched and not began
             raise
-        except (asyncio.CancelledError, ServiceError):
-            replica.breaker.abandoned()
-            raise
-        replica.breaker.succeeded()
-        return reply
+        else:
+            said = True
+            replica.breaker.succeeded()
+            return reply
+        finally:
+            if not said:
+                replica.breaker.abandoned()
 
     def _may_repeat(self, request: Request) -> bool:
         return request.repeatable and isinstance(request.body, bytes) and self._budget.spend()

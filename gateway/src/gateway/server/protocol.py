@@ -383,7 +383,8 @@ class ClientConnection(asyncio.Protocol):
         ):
             return {}, HeadersTooLarge()
         fields, refusal = head.read(headers)
-        refusal = refusal or head.refusal(self._target, fields)
+        self._target = head.origin_form(self._target, fields.get(b"host"))
+        refusal = refusal or head.refusal(self._target, fields, self._parser.get_http_version())
         has_body = b"transfer-encoding" in fields or fields.get(b"content-length", b"0") != b"0"
         if refusal is None and has_body and self._parser.should_upgrade():
             refusal = MalformedRequest("An upgrade cannot have a body.")
