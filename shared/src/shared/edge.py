@@ -4,6 +4,7 @@ import re
 import time
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared import deadlines
@@ -17,6 +18,8 @@ from shared.problems import document, headers_of
 log = structlog.get_logger()
 
 OPEN_PATHS = frozenset({"/health/live", "/health/ready"})
+CLIENT_GONE = 499
+"""The status under which a request is counted whose client left before there was an answer (nginx's number for it)."""
 REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,128}")
 
 
@@ -81,6 +84,8 @@ class Edge:
                 await self._app(scope, receive, send_with_id)
             else:
                 await send_problem(send_with_id, refusal, request_id)
+        except ClientDisconnect:
+            pass
         except Exception as error:
             # What the application did not expect becomes a 500 here, the outermost place there is.
             log.error("request_failed", error=repr(error), exc_info=error)
@@ -89,7 +94,7 @@ class Edge:
             await send_problem(send_with_id, InternalError(), request_id)
         finally:
             self._in_flight -= 1
-            self._record(scope, status or 500, time.perf_counter() - began)
+            self._record(scope, status or CLIENT_GONE, time.perf_counter() - began)
 
     async def _catch(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Run the application; what it did not expect becomes a 500 before the framework makes one of its own."""
@@ -102,6 +107,8 @@ class Edge:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            return
         except Exception as error:
             log.error("request_failed", error=repr(error), exc_info=error)
             if started:
