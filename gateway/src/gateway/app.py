@@ -16,7 +16,8 @@ from gateway.clients.monitor import Monitor
 from gateway.clients.upstream import PooledUpstream
 from gateway.domain.addresses import ClientAddresses
 from gateway.domain.health import PROVIDED_BY
-from gateway.domain.rate_limits import Limit, RateLimits, SharedBuckets
+from gateway.domain.rate_limits import Limit
+from gateway.domain.throttle import RateLimits, SharedBuckets
 from gateway.domain.tokens import Revoked, Tokens
 from gateway.routes import accounts, chat, knowledge, notifications, own, tasks
 from gateway.routes.entrance import Entrance, pools

@@ -16,7 +16,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from pydantic import SecretStr
 
 from gateway.app import App
-from gateway.domain.rate_limits import Lease, Settlement, SharedBuckets
+from gateway.domain.rate_limits import Lease, Settlement
+from gateway.domain.throttle import SharedBuckets
 from gateway.server.protocol import GatewayServer
 from gateway.server.running import server_for
 from gateway.settings import GatewaySettings
@@ -42,6 +43,10 @@ class InMemoryBuckets:
         if self.away:
             raise CapabilityUnavailable(capability="notifications")
         self.round_trips += 1
+        return self.settle_now(settlements)
+
+    def settle_now(self, settlements: Sequence[Settlement]) -> Sequence[Lease]:
+        """The same for tests without an event loop."""
         return [self._settle(each) for each in settlements]
 
     def _settle(self, each: Settlement) -> Lease:

@@ -1,16 +1,21 @@
 """The same promises from the buckets in memory and from those in a real Valkey."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from redis import Redis
 
-from gateway.domain.rate_limits import Limit, Settlement, SharedBuckets
+from gateway.domain.rate_limits import Limit, Settlement
+from gateway.domain.throttle import RateLimits, SharedBuckets
 from gateway.store.buckets import RedisBuckets
 from gateway.testing import InMemoryBuckets
+from local_stack.engines.running import EngineSet
+from shared.background import Background
 from shared.errors import CapabilityUnavailable
 from shared.ids import new_id
 from shared.redis import RedisStore
+from shared.testing import eventually
 
 SLOW = Limit(rate=0.001, burst=10)
 FAST = Limit(rate=1000, burst=10)
@@ -71,3 +76,40 @@ async def test_absent_buckets_are_said_to_be_absent() -> None:
     with pytest.raises(CapabilityUnavailable):
         await RedisBuckets(store).settle([Settlement("x", SLOW, spent=0, returned=0, wants=1)])
     await store.close()
+
+
+@pytest.fixture(scope="module")
+def own_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A redis-data of this module's own, to be filled up."""
+    with EngineSet(tmp_path_factory.mktemp("own"), ("redis-data",)) as addresses:
+        assert addresses.redis_data is not None
+        yield addresses.redis_data
+
+
+@pytest.mark.engines
+async def test_a_full_redis_data_halves_the_rate_and_refuses_nobody_below_it(own_url: str, key: str) -> None:
+    store = RedisStore(own_url, capability="notifications")
+    await store.start()
+    limits = RateLimits(RedisBuckets(store))
+    limit = Limit(rate=200, burst=40)
+    async with Background() as background:
+        background.keep(limits.run)
+        assert (await limits.admit(key, limit)).allowed
+        with Redis.from_url(own_url) as server:
+            server.config_set("maxmemory", 1)
+        await eventually(lambda: not limits.is_shared)
+        full = [await _paced(limits, key, limit) for _ in range(60)]
+        with Redis.from_url(own_url) as server:
+            server.config_set("maxmemory", 0)
+        await eventually(lambda: limits.is_shared, within=20)
+        healed = [await _paced(limits, key, limit) for _ in range(20)]
+    await store.close()
+
+    assert all(full)
+    assert all(healed)
+
+
+async def _paced(limits: RateLimits, key: str, limit: Limit) -> bool:
+    """One request, at most as many a second as half the rate allows."""
+    await asyncio.sleep(0.015)
+    return (await limits.admit(key, limit)).allowed

@@ -1,36 +1,24 @@
 """How often somebody may ask: local token buckets that lease their refill, so that no request waits for Redis.
 
-Each gateway burns tokens it holds. What it holds comes from one shared bucket per key in redis-data, in leases of half
-a second's worth, fetched in the background for all keys at once. A key seen for the first time gets a small advance
-that is settled with its first lease. While the shared buckets are away each gateway keeps buckets of its own at half
-the rate.
+The rule: no clock, no await (`throttle` is the machinery beside it). Each gateway burns tokens it holds. What it holds
+comes from one shared bucket per key in redis-data, in leases of half a second's worth, fetched in the background for
+all keys at once. A key seen for the first time gets a small advance that is settled with its first lease. While the
+shared buckets are away each gateway keeps buckets of its own at half the rate.
 """
 
-import asyncio
 import math
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
 
-import structlog
-
-from shared.errors import CapabilityUnavailable
-
-log = structlog.get_logger()
-
-SETTLE_EVERY = 0.25
-"""Seconds between two settlements of what was spent in advance."""
 LEASE_FOR = 0.5
 """Seconds of the full rate that one lease covers."""
 ASK_AGAIN = 0.05
 """Seconds for which an empty answer is believed at least."""
 FORGET_AFTER = 1.0
 """Seconds after which an idle key gives its tokens back."""
-MAX_ROUNDS = 3
-"""Settlements that one request waits for at most."""
 MAX_KEYS = 200_000
+"""Keys of which something is known; above it the one known longest is forgotten."""
 
 
 @dataclass(frozen=True)
@@ -85,13 +73,6 @@ PROBE = Settlement("probe", Limit(1, 1), spent=0, returned=0, wants=0)
 """Settled while the shared buckets are away, to see whether they are back."""
 
 
-class SharedBuckets(Protocol):
-    """The buckets that all gateways draw from."""
-
-    async def settle(self, settlements: Sequence[Settlement]) -> Sequence[Lease]:
-        """Settle several keys in one round trip; raises CapabilityUnavailable when they are away."""
-
-
 class _Bucket:
     """What this gateway holds for one key."""
 
@@ -109,75 +90,23 @@ class _Bucket:
         self.seen = now
 
 
-class RateLimits:
-    """Decides who may ask; belongs to one event loop. `run` settles in the background until it is cancelled."""
+class HeldTokens:
+    """What one gateway may let in by itself, and what it owes the shared buckets. Every call carries the time."""
 
-    def __init__(self, shared: SharedBuckets, clock: Callable[[], float] = time.monotonic) -> None:
-        self._shared = shared
-        self._clock = clock
+    def __init__(self, most_keys: int = MAX_KEYS) -> None:
+        self._most_keys = most_keys
         self._buckets: dict[str, _Bucket] = {}
         self._dirty: set[str] = set()
-        self._urgent = asyncio.Event()
-        self._round: asyncio.Future[None] | None = None
-        self._is_alone = False
         self._own: dict[str, tuple[float, float]] = {}
+        self.is_alone = False
 
-    async def admit(self, key: str, limit: Limit) -> Verdict:
-        """Count one request of `key`; waits for a lease only when everything held is spent."""
-        verdict = self.admit_now(key, limit)
-        if verdict is not None:
-            return verdict
-        for _ in range(MAX_ROUNDS):
-            await self._next_round(key, limit)
-            verdict = self.admit_now(key, limit)
-            if verdict is not None:
-                return verdict
-        return Verdict(allowed=False, remaining=0, retry_after=1)
-
-    def admit_now(self, key: str, limit: Limit) -> Verdict | None:
-        """The same without waiting; None when only the shared bucket can tell: then `admit` asks it."""
-        now = self._clock()
-        if self._is_alone:
-            return self._admit_alone(key, limit, now)
+    def take(self, key: str, limit: Limit, now: float) -> Verdict | None:
+        """Count one request of `key`; None when only the shared bucket can tell."""
+        if self.is_alone:
+            return self._take_alone(key, limit, now)
         bucket = self._bucket(key, limit, now)
         if now < bucket.blocked_until and not bucket.tokens:
             return Verdict(False, 0, max(1, math.ceil(bucket.blocked_until - now)))
-        return self._take(key, bucket)
-
-    async def run(self) -> None:
-        """Settle again and again."""
-        while True:
-            try:
-                async with asyncio.timeout(SETTLE_EVERY):
-                    await self._urgent.wait()
-            except TimeoutError:
-                pass
-            self._urgent.clear()
-            await self.settle()
-
-    async def settle(self) -> None:
-        """Settle every key that spent something, and give back what idle keys hold."""
-        finished, self._round = self._round, None
-        try:
-            settlements = [PROBE] if self._is_alone else self._settlements(self._clock())
-            if settlements:
-                await self._settle(settlements)
-        finally:
-            if finished is not None and not finished.done():
-                finished.set_result(None)
-
-    def _bucket(self, key: str, limit: Limit, now: float) -> _Bucket:
-        bucket = self._buckets.get(key)
-        if bucket is None:
-            if len(self._buckets) >= MAX_KEYS:
-                self._buckets.clear()
-                self._dirty.clear()
-            bucket = self._buckets[key] = _Bucket(limit, now)
-        bucket.limit = limit
-        bucket.seen = now
-        return bucket
-
-    def _take(self, key: str, bucket: _Bucket) -> Verdict | None:
         bucket.demand += 1
         if bucket.tokens > 0:
             bucket.tokens -= 1
@@ -191,32 +120,15 @@ class RateLimits:
             return None
         return Verdict(allowed=True, remaining=max(0, int(bucket.left) - bucket.spent + bucket.tokens), retry_after=0)
 
-    async def _next_round(self, key: str, limit: Limit) -> None:
-        """Wait for the settlement that includes this key; many waiters share one round trip."""
+    def wait(self, key: str, limit: Limit, now: float) -> None:
+        """Somebody waits for the next settlement of this key."""
         self._dirty.add(key)
-        self._bucket(key, limit, self._clock()).waiting += 1
-        if self._round is None:
-            self._round = asyncio.get_running_loop().create_future()
-        self._urgent.set()
-        await asyncio.shield(self._round)
+        self._bucket(key, limit, now).waiting += 1
 
-    async def _settle(self, settlements: Sequence[Settlement]) -> None:
-        try:
-            leases = await self._shared.settle(settlements)
-        except CapabilityUnavailable:
-            if not self._is_alone:
-                log.warning("rate_limits_alone")
-            self._is_alone = True
-            self._buckets.clear()
-            return
-        if self._is_alone:
-            log.info("rate_limits_shared")
-            self._is_alone = False
-            self._own.clear()
-        for settlement, lease in zip(settlements, leases, strict=True):
-            self._apply(settlement, lease)
-
-    def _settlements(self, now: float) -> list[Settlement]:
+    def settlements(self, now: float) -> list[Settlement]:
+        """What there is to settle: keys that spent something, and what idle ones hold."""
+        if self.is_alone:
+            return [PROBE]
         keys = [key for key in self._dirty if key in self._buckets]
         idle = [k for k, b in self._buckets.items() if k not in self._dirty and now - b.seen > FORGET_AFTER]
         self._dirty.clear()
@@ -225,6 +137,29 @@ class RateLimits:
         for key in idle:
             del self._buckets[key]
         return settlements
+
+    def settled(self, settlements: Sequence[Settlement], leases: Sequence[Lease], now: float) -> None:
+        """The shared buckets answered."""
+        self.is_alone = False
+        self._own.clear()
+        for settlement, lease in zip(settlements, leases, strict=True):
+            self._apply(settlement, lease, now)
+
+    def lost(self) -> None:
+        """The shared buckets are away: from now on this gateway has buckets of its own."""
+        self.is_alone = True
+        self._buckets.clear()
+        self._dirty.clear()
+
+    def _bucket(self, key: str, limit: Limit, now: float) -> _Bucket:
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            if len(self._buckets) >= self._most_keys:
+                del self._buckets[next(iter(self._buckets))]
+            bucket = self._buckets[key] = _Bucket(limit, now)
+        bucket.limit = limit
+        bucket.seen = now
+        return bucket
 
     def _settlement(self, key: str, now: float) -> Settlement:
         """Ask for a lease only where there is demand: somebody who asks now and then lives on advances."""
@@ -240,7 +175,7 @@ class RateLimits:
         bucket = self._buckets[key]
         return Settlement(key, bucket.limit, bucket.spent, bucket.tokens, 0)
 
-    def _apply(self, settlement: Settlement, lease: Lease) -> None:
+    def _apply(self, settlement: Settlement, lease: Lease, now: float) -> None:
         bucket = self._buckets.get(settlement.key)
         if bucket is None:
             return
@@ -249,13 +184,13 @@ class RateLimits:
         if not settlement.wants:
             bucket.advance = max(0, min(_advance(bucket.limit), int(lease.left)))
         elif lease.granted < settlement.wants:
-            bucket.blocked_until = self._clock() + max(ASK_AGAIN, (1 - lease.left) / bucket.limit.rate)
+            bucket.blocked_until = now + max(ASK_AGAIN, (1 - lease.left) / bucket.limit.rate)
 
-    def _admit_alone(self, key: str, limit: Limit, now: float) -> Verdict:
+    def _take_alone(self, key: str, limit: Limit, now: float) -> Verdict:
         """An own bucket at half the rate, so that two gateways together stay near the limit."""
         rate, burst = limit.rate / 2, max(1.0, limit.burst / 2)
-        if len(self._own) >= MAX_KEYS:
-            self._own.clear()
+        if key not in self._own and len(self._own) >= self._most_keys:
+            del self._own[next(iter(self._own))]
         tokens, at = self._own.get(key, (burst, now))
         tokens = min(burst, tokens + (now - at) * rate)
         allowed = tokens >= 1

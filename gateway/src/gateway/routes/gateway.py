@@ -14,7 +14,8 @@ from gateway.clients.connection import Reply
 from gateway.clients.upstream import Request, Upstream
 from gateway.domain.addresses import ClientAddresses, limit_key
 from gateway.domain.admission import Kind
-from gateway.domain.rate_limits import PLANS, Limit, RateLimits
+from gateway.domain.rate_limits import PLANS, Limit
+from gateway.domain.throttle import RateLimits
 from gateway.domain.tokens import Claims, Tokens
 from gateway.routes.entrance import Entrance
 from gateway.routes.incoming import Incoming
