@@ -116,6 +116,31 @@ def test_after_the_supervisor_is_killed_nothing_is_left_and_up_works_again(stack
     assert service_answers("127.0.0.1", stack.port)
 
 
+def test_a_start_does_not_depend_on_what_the_organization_has_published(stack: Stack) -> None:
+    stack.faq("kb", "add", "--question", "Where is the manual?", "--answer", "On the shelf.")
+    stack.faq("kb", "publish")
+    stack.down()
+
+    done = stack.faq("up", timeout=240)
+
+    assert "First reply: no_answer" in done.stdout
+    assert f"Login: {stack.credentials()['email']}" in done.stdout
+    assert done.stdout.splitlines()[-1] == stack.url
+    assert "On the shelf." in stack.faq("ask", "Where is the manual?").stdout
+
+
+def test_fewer_replicas_leave_a_stack_that_takes_the_next_change(stack: Stack) -> None:
+    stack.faq("up", "--replicas", "chat-service=2", timeout=120)
+    two = [process.replica for process in stack.processes("chat-service")]
+
+    stack.faq("up", "--replicas", "chat-service=1", timeout=120)
+    stack.faq("restart", "chat-service", timeout=60)
+
+    assert two == [1, 2]
+    assert [process.replica for process in stack.processes("chat-service")] == [1]
+    assert {process.state for process in stack.processes()} == {"ready"}
+
+
 def test_down_leaves_nothing_even_with_a_frozen_service(stack: Stack) -> None:
     recorded = load_state(Home(stack.home)).processes
     (chat,) = stack.processes("chat-service")
