@@ -68,10 +68,12 @@ quality: install ## Measure how well the starter knowledge base is found
 docs: install ## Write the parts of docs/ that come from the code
 	@$(VENV)/python docs/generate.py
 
-lock: install ## Renew requirements.lock from the members' pyproject.toml
+lock: install ## Renew requirements.lock and the bill of materials from the members' pyproject.toml
 	@uv=$$(command -v uv || echo .multidb-tools/bin/uv); \
 	$$uv lock --quiet --upgrade && \
-	$$uv export --quiet --all-packages --no-emit-workspace --format requirements-txt --no-header -o requirements.lock
+	$$uv export --quiet --all-packages --no-emit-workspace --format requirements-txt --no-header -o requirements.lock && \
+	$$uv export --quiet --all-packages --format cyclonedx1.5 --preview-features sbom-export | \
+	$(VENV)/python deploy/sbom.py > sbom.cdx.json
 
 clean: down ## Stop the stack and delete its data, and the installed packages
 	@rm -rf .multidb .venv .multidb-tools
