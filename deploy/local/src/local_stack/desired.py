@@ -1,16 +1,14 @@
 """The desired state of the stack: options of `faq up`, the environment, and `.env` in the checkout."""
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
-PREFIXES = (
-    *("GATEWAY_", "AUTH_", "CHAT_", "KNOWLEDGE_", "NOTIFICATION_", "TASK_", "POSTGRES_", "REDIS_", "SCYLLA_"),
-    *("LLM_", "SMTP_", "OTEL_"),
-)
+from dotenv import dotenv_values
+
+PREFIXES = (*("GATEWAY_", "AUTH_", "CHAT_", "KNOWLEDGE_", "NOTIFICATION_", "TASK_", "POSTGRES_", "REDIS_", "SCYLLA_"),)
 NAMES = ("LOG_LEVEL", "CURSOR_KEY", "INTERNAL_IDENTITY_KEY", "METRICS_PORT")
 TOOLING = (
     *("PATH", "JAVA_HOME", "MULTIDB_CACHE", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"),
@@ -20,7 +18,6 @@ TOOLING = (
 GATEWAY_PORT = 8000
 NODES = (1, 3)
 MOST_REPLICAS = 16
-LINE = re.compile(r"^\s*(?:export\s+)?([A-Za-z_][A-Za-z0-9_]*)\s*=\s*(.*?)\s*$")
 
 
 class InvalidDesiredState(ValueError):
@@ -36,6 +33,11 @@ class DesiredState:
     replicas: Mapping[str, int] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     tooling: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def gateway_host(self) -> str:
+        """The address the gateway listens on."""
+        return self.settings.get("GATEWAY_HOST", "127.0.0.1")
 
     def to_json(self) -> dict[str, Any]:
         """For the control socket."""
@@ -70,11 +72,11 @@ def is_setting(name: str) -> bool:
 
 
 def read_dotenv(path: Path) -> dict[str, str]:
-    """The names and values of a `.env` file; quotes are taken off, comments left out. Empty without a file."""
-    if not path.is_file():
-        return {}
-    found = [LINE.match(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return {match[1]: _unquoted(match[2]) for match in found if match}
+    """What a `.env` file says, nothing without one; `$` stands for itself. Raises InvalidDesiredState."""
+    try:
+        return {name: value or "" for name, value in dotenv_values(path, interpolate=False).items()}
+    except UnicodeDecodeError as error:
+        raise InvalidDesiredState(f"{path} is not UTF-8: save it as UTF-8 and try again") from error
 
 
 def base_environment(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
@@ -85,12 +87,6 @@ def base_environment(environment: Mapping[str, str] = os.environ) -> dict[str, s
     kept = {name: value for name, value in environment.items() if not is_setting(name)}
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     return {**kept, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"}
-
-
-def _unquoted(value: str) -> str:
-    if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-        return value[1:-1]
-    return re.split(r"\s+#", value, maxsplit=1)[0]
 
 
 def _port(text: str) -> int:

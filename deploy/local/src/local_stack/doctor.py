@@ -1,9 +1,13 @@
 """What `faq doctor` looks at: everything the stack needs of this machine, with the fix for what is missing."""
 
+import json
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
 
 import psutil
 
@@ -18,8 +22,10 @@ from local_stack.engines.unprivileged import NoUnprivilegedAccount, unprivileged
 from local_stack.engines.valkey import server_binary
 from local_stack.home import Home
 from local_stack.plan import external_engines
-from local_stack.ports import holder_of, is_free
+from local_stack.ports import obstacle
 
+ASKED = 2.0  # seconds a service may take to say how far its clock is off
+SKEW_TOLERATED = timedelta(seconds=1)  # a local stack has one clock, an engine elsewhere should keep NTP's time
 MEMORY_NEEDED = 1_800 * 1024 * 1024
 DISK_NEEDED = 1_000_000_000
 OLDEST_PYTHON = (3, 11)
@@ -108,10 +114,7 @@ def _running(home: Home, desired: DesiredState) -> Iterator[Finding]:
     try:
         status = stack.status(home)
     except NotRunning:
-        free = is_free(desired.gateway_port)
-        holder = None if free else holder_of(desired.gateway_port)
-        detail = f"port {desired.gateway_port} is " + ("free" if free else f"taken by {holder or 'another process'}")
-        yield Finding("gateway", free, detail, f"Stop it, or set GATEWAY_PORT={desired.gateway_port + 1}")
+        yield from _ports(desired)
         return
     for row in status["processes"]:
         fine = row["state"] in {"ready", "starting"}
@@ -119,3 +122,38 @@ def _running(home: Home, desired: DesiredState) -> Iterator[Finding]:
         yield Finding(name, fine, row["state"], f"faq logs {name}; faq start {name}")
     for problem in status["problems"]:
         yield Finding("stack", is_fine=False, detail=problem, fix="")
+    yield from _clocks(status["processes"])
+
+
+def _ports(desired: DesiredState) -> Iterator[Finding]:
+    """Whether the gateway can listen, and whether `localhost` would lead to it: browsers try IPv6 first."""
+    host, port = desired.gateway_host, desired.gateway_port
+    another = f"Stop what has it, or set GATEWAY_PORT={port + 1}"
+    why = obstacle(port, host)
+    yield Finding("gateway", why is None, why or f"port {port} is free on {host}", another)
+    if host == "127.0.0.1" and why is None and (other := obstacle(port, "::1")) and "taken" in other:
+        detail = f"{other} on ::1, so http://localhost:{port} may lead there"
+        yield Finding("localhost", is_fine=False, detail=detail, fix=f"Use http://127.0.0.1:{port}. {another}")
+
+
+def _clocks(processes: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """How far each service's clock is from its engine's, where it knows."""
+    asked = ((row, skew_of(row["url"])) for row in processes if str(row["url"]).startswith("http://"))
+    known = [(abs(skew), skew, row["name"]) for row, skew in asked if skew is not None]
+    if not known:
+        return
+    worst, skew, name = max(known)
+    direction = "ahead of" if skew > 0 else "behind"
+    detail = f"{worst} ms {direction} its engine at most ({name})"
+    yield Finding("clocks", worst <= SKEW_TOLERATED.total_seconds() * 1000, detail, "Set the clocks by NTP")
+
+
+def skew_of(url: str) -> int | None:
+    """Milliseconds by which the clock of the service at `url` is ahead of its engine's, if it knows."""
+    try:
+        with urllib.request.urlopen(f"{url}/internal/health", timeout=ASKED) as reply:  # noqa: S310 - our own address
+            said = json.load(reply)
+    except (OSError, ValueError):
+        return None
+    skew = said.get("clock_skew_ms") if isinstance(said, dict) else None
+    return skew if isinstance(skew, int) else None

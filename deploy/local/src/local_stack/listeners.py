@@ -2,6 +2,8 @@
 
 import socket
 
+from local_stack.ports import family_of
+
 Address = tuple[str, int]
 BACKLOG = 2048
 
@@ -17,7 +19,13 @@ class Listeners:
         """The socket of an address, inheritable. Raises OSError when somebody else listens there."""
         listener = self._sockets.get(address)
         if listener is None:
-            listener = socket.create_server(address, backlog=BACKLOG)
+            host = address[0]
+            listener = socket.create_server(
+                address,
+                family=family_of(host),
+                backlog=BACKLOG,
+                dualstack_ipv6=host == "::" and socket.has_dualstack_ipv6(),
+            )
             listener.set_inheritable(True)
             self._sockets[address] = listener
         self._holders.setdefault(address, set()).add(holder)

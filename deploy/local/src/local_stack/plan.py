@@ -15,7 +15,7 @@ from local_stack.engines.postgresql import HOST, OWNER, PostgreSQL
 from local_stack.engines.valkey import Role, Valkey
 from local_stack.home import Home
 from local_stack.keyring import Keyring
-from local_stack.ports import assign_ports, holder_of, is_free
+from local_stack.ports import assign_ports, obstacle, reachable
 from local_stack.process import Launch
 from local_stack.services import SERVICES, Service
 from local_stack.specs import ProcessSpec, engine_spec, one_shot_spec, service_spec, worker_spec
@@ -28,7 +28,7 @@ DRAIN = timedelta(seconds=11)  # a little more than the services give their runn
 
 
 class PortTaken(RuntimeError):
-    """Somebody else listens on the gateway's port."""
+    """The gateway cannot listen on its port."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +74,9 @@ def check_desired(desired: DesiredState, state: State) -> None:
 
 
 def check_gateway_port(port: int, host: str = "127.0.0.1") -> None:
-    """Raises PortTaken with the holder's name where the system tells it."""
-    if not is_free(port, (host,)):
-        holder = holder_of(port)
-        by = f" by {holder}" if holder else ""
-        raise PortTaken(f"Port {port} is taken{by}: stop it, or choose another with GATEWAY_PORT={port + 1}")
+    """Raises PortTaken with the reason, and the holder's name where the system tells it."""
+    if why := obstacle(port, host):
+        raise PortTaken(f"{why[0].upper()}{why[1:]}: choose another with GATEWAY_PORT={port + 1}, or stop what has it")
 
 
 class Planner:
@@ -95,6 +93,7 @@ class Planner:
         self._external = external_engines(desired.settings)
         self._nodes = desired.nodes or state.nodes or 1
         self._ports: dict[str, int] = {}
+        self._gateway = f"http://{reachable(desired.gateway_host)}:{desired.gateway_port}"
 
     def plan(self, in_use: Mapping[str, int]) -> Plan:
         """The process specs; `in_use` are ports that our own running processes hold and keep."""
@@ -106,7 +105,7 @@ class Planner:
             specs += self._service(service, shared)
         self._state.nodes = self._nodes
         self._state.gateway_port = self._desired.gateway_port
-        return Plan(tuple(specs), self._external, f"http://{HOST}:{self._desired.gateway_port}")
+        return Plan(tuple(specs), self._external, self._gateway)
 
     def _assign_ports(self, in_use: Mapping[str, int]) -> None:
         names = [*ENGINE_NAMES, "storage", "ssl-storage", *(f"jmx-{number}" for number in range(1, self._nodes + 1))]
@@ -179,7 +178,7 @@ class Planner:
     def _api(self, service: Service, replica: int, key: str, environment: Mapping[str, str]) -> Launch:
         listens = None
         if service.name == "gateway":
-            listens = (self._desired.settings.get("GATEWAY_HOST", HOST), self._desired.gateway_port)
+            listens = (self._desired.gateway_host, self._desired.gateway_port)
         return Launch(
             name=service.name,
             replica=replica,
@@ -220,8 +219,7 @@ class Planner:
         return [service.name if number == 1 else f"{service.name}-{number}" for number in range(1, count + 1)]
 
     def _url(self, service: Service, key: str) -> str:
-        port = self._desired.gateway_port if service.name == "gateway" else self._ports[key]
-        return f"http://{HOST}:{port}"
+        return self._gateway if service.name == "gateway" else f"http://{HOST}:{self._ports[key]}"
 
     def _shared_environment(self) -> dict[str, str]:
         """What all processes get: the user's settings, engines, neighbours and the keys they share."""

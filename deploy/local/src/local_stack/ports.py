@@ -1,5 +1,6 @@
-"""Free ports on loopback, below the range the kernel hands out to clients."""
+"""Ports: free ones below the range the kernel hands out to clients, and why one cannot be had."""
 
+import errno
 import random
 import socket
 from collections.abc import Collection, Iterable
@@ -15,7 +16,30 @@ class NoFreePort(RuntimeError):
 
 def is_free(port: int, hosts: Iterable[str] = ("127.0.0.1",)) -> bool:
     """Whether nobody listens on the port; a connection in TIME_WAIT does not count."""
-    return all(_binds(host, port) for host in hosts)
+    return all(obstacle(port, host) is None for host in hosts)
+
+
+def obstacle(port: int, host: str = "127.0.0.1") -> str | None:
+    """Why nobody can begin to listen there, in words; None when it can be done."""
+    with socket.socket(family_of(host), socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return _in_words(error, port, host)
+    return None
+
+
+def family_of(host: str) -> socket.AddressFamily:
+    """IPv6 for an address with colons."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def reachable(host: str) -> str:
+    """The address, as a URL has it, under which a process on this machine finds what listens on `host`."""
+    if host in {"", "0.0.0.0", "::"}:
+        return "127.0.0.1"  # an IPv6 socket for every address takes IPv4 as well
+    return f"[{host}]" if ":" in host else host
 
 
 def free_port(taken: Collection[int] = (), hosts: Iterable[str] = ("127.0.0.1",)) -> int:
@@ -54,11 +78,13 @@ def holder_of(port: int) -> str | None:
     return None
 
 
-def _binds(host: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
+def _in_words(error: OSError, port: int, host: str) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            holder = holder_of(port)
+            return f"port {port} is taken by {holder}" if holder else f"port {port} is taken"
+        case errno.EACCES:
+            return f"port {port} needs rights that this user does not have"
+        case errno.EADDRNOTAVAIL | errno.EAFNOSUPPORT:
+            return f"{host} is no address of this machine"
+    return f"port {port} on {host} cannot be had ({error.strerror or error})"

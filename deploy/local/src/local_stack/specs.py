@@ -5,6 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from local_stack.engines.engine import Engine
 from local_stack.process import Launch
@@ -54,13 +55,14 @@ def engine_spec(engine: Engine) -> ProcessSpec:
 
 def service_spec(launch: Launch, url: str, after: frozenset[str]) -> ProcessSpec:
     """The API process of a service; ready when it says so."""
-    host, port = url.removeprefix("http://").rsplit(":", 1)
+    where = urlsplit(url)
+    host, port = str(where.hostname), int(where.port or 80)
     return ProcessSpec(
         name=launch.name,
         replica=launch.replica,
         kind="service",
         launch=lambda: launch,
-        answers=lambda: service_answers(host, int(port)),
+        answers=lambda: service_answers(host, port),
         fingerprint=launch,
         url=url,
         after=after,

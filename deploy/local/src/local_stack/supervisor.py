@@ -215,7 +215,7 @@ class Supervisor:
         os.environ.update(desired.tooling)
         running_port = self.state.gateway_port if "gateway" in self.processes else None
         if desired.gateway_port != running_port:
-            check_gateway_port(desired.gateway_port, desired.settings.get("GATEWAY_HOST", "127.0.0.1"))
+            check_gateway_port(desired.gateway_port, desired.gateway_host)
         in_use = self.state.ports if self.processes else {}
         self.plan = await asyncio.to_thread(self._planning, desired, self.state, in_use)
         self._desired = desired

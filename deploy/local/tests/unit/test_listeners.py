@@ -38,3 +38,15 @@ def test_releasing_what_was_never_held_changes_nothing(address: tuple[str, int])
 
     socket.create_connection(address, timeout=1).close()
     listeners.release("gateway")
+
+
+@pytest.mark.parametrize(("host", "also"), [("::1", "::1"), ("::", "127.0.0.1"), ("::", "::1")])
+def test_an_ipv6_address_is_held_too_and_all_of_them_take_ipv4_as_well(host: str, also: str) -> None:
+    if not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    listeners, port = Listeners(), free_port()
+
+    listeners.hold((host, port), "gateway")
+
+    socket.create_connection((also, port), timeout=1).close()
+    listeners.release("gateway")
