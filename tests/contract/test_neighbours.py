@@ -52,7 +52,7 @@ NOBODY = "http://127.0.0.1:9"
 @asynccontextmanager
 async def calling(consumer: str, provider: FastAPI) -> AsyncIterator[ServiceClient]:
     """The consumer's client, its network replaced by the provider's application."""
-    service = provider.state.settings.service
+    service = provider.title
     signer = IdentitySigner(KEY, consumer)
     patient = timedelta(seconds=20)  # a busy machine is no outage
     client = ServiceClient(

@@ -2,11 +2,11 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 
-from fastapi import FastAPI
-
 from auth_service.domain.accounts import Accounts
+from auth_service.domain.audit import AuditStore
 from auth_service.domain.clock import Clock, utc_now
 from auth_service.domain.hashing import HashingPool
 from auth_service.domain.idempotency import Repeatable
@@ -29,7 +29,7 @@ from auth_service.upkeep import Upkeep
 from shared.background import start_all
 from shared.cursors import Cursors
 from shared.postgres import Postgres
-from shared.service import create_app
+from shared.service import Service, create_app
 
 KEYS_EVERY = timedelta(seconds=5)
 LEASES_EVERY = timedelta(seconds=5)
@@ -37,7 +37,21 @@ REVOCATIONS_EVERY = timedelta(seconds=2)
 FORGET_EVERY = timedelta(minutes=5)
 
 
-def make_app(settings: AuthSettings, clock: Clock = utc_now) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class AuthParts:
+    """What the routes are made of."""
+
+    accounts: Accounts
+    sessions: Sessions
+    keys: KeyRing
+    quota: Quota
+    audit: AuditStore
+    revocations: RevocationList
+    repeatable: Repeatable
+    cursors: Cursors
+
+
+def make_app(settings: AuthSettings, clock: Clock = utc_now) -> Service:
     """The application of auth-service."""
     postgres = Postgres(settings, capability="accounts", connections=settings.postgres_connections)
     hashing = HashingPool(threads=settings.hashing_threads, queue=settings.hashing_queue)
@@ -75,26 +89,29 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> FastAPI:
         }
     )
 
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.accounts = Accounts(
+    parts = AuthParts(
+        accounts=Accounts(
             PostgresAccounts(postgres, clock),
             Passwords(pepper, hashing, common_passwords()),
             Throttle(throttles, pepper, clock),
             sessions,
             self_service_plans=settings.self_service_plans,
-        )
-        app.state.sessions = sessions
-        app.state.keys = key_ring
-        app.state.quota = Quota(quota_store, clock)
-        app.state.audit = PostgresAudit(postgres)
-        app.state.revocations = revocations
-        app.state.repeatable = Repeatable(replies, secret, clock)
-        app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
+        ),
+        sessions=sessions,
+        keys=key_ring,
+        quota=Quota(quota_store, clock),
+        audit=PostgresAudit(postgres),
+        revocations=revocations,
+        repeatable=Repeatable(replies, secret, clock),
+        cursors=Cursors(settings.cursor_key.get_secret_value().encode()),
+    )
+
+    @asynccontextmanager
+    async def lifespan(_app: Service) -> AsyncIterator[AuthParts]:
         async with AsyncExitStack() as stack:
             stack.callback(hashing.close)
             await start_all(stack, postgres, upkeep)
-            yield
+            yield parts
 
     app = create_app(
         settings,
@@ -104,5 +121,5 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> FastAPI:
         clock_skew=lambda: postgres.clock.skew_ms,
         description="Accounts, sessions, plans, quota and the audit log.",
     )
-    app.state.metrics.registry.register(MISSED)
+    app.metrics.registry.register(MISSED)
     return app

@@ -4,12 +4,12 @@ import os
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import httpx2
 import structlog
-from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.middleware import Middleware
 from starlette.routing import Route
@@ -44,7 +44,7 @@ from shared.http_client import ServiceClient
 from shared.identity import IdentitySigner
 from shared.ids import new_id
 from shared.redis import RedisStore
-from shared.service import create_app
+from shared.service import Service, create_app
 
 log = structlog.get_logger()
 
@@ -86,14 +86,25 @@ class Engines:
             yield
 
 
-def make_app(settings: ChatSettings, transports: Transports | None = None) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class ChatParts:
+    """What the routes are made of."""
+
+    conversation: Conversation
+    idempotency: Idempotency
+    analytics: Analytics
+    exports: Exports
+    cursors: Cursors
+
+
+def make_app(settings: ChatSettings, transports: Transports | None = None) -> Service:
     """The application."""
     engines = Engines(settings, transports or {})
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with engines.running(), _composed(app, settings, engines):
-            yield
+    async def lifespan(_app: Service) -> AsyncIterator[ChatParts]:
+        async with engines.running(), _composed(settings, engines) as parts:
+            yield parts
 
     app = create_app(
         settings,
@@ -103,16 +114,16 @@ def make_app(settings: ChatSettings, transports: Transports | None = None) -> Fa
         clock_skew=lambda: engines.data.clock.skew_ms,
         description="Messages, sessions and history of MultiDB.",
     )
-    app.router.routes.append(Route(PATH, SendMessage(app.state), methods=["POST"], include_in_schema=False))
+    app.router.routes.append(Route(PATH, SendMessage(app), methods=["POST"], include_in_schema=False))
     app.user_middleware.append(Middleware(HotLane, application=app))
     # A server asks the hot lane first: the layers that FastAPI puts around its own middleware cost as much as the lane.
-    app.state.front = app.state.edge(HotLane(app, application=app))
+    app.front = app.edge(HotLane(app, application=app))
     app.openapi = _documented(app)  # type: ignore[method-assign] # FastAPI's own way to extend the document
     return app
 
 
 @asynccontextmanager
-async def _composed(app: FastAPI, settings: ChatSettings, engines: Engines) -> AsyncIterator[None]:
+async def _composed(settings: ChatSettings, engines: Engines) -> AsyncIterator[ChatParts]:
     """The domain over its stores, with what works in the background."""
     holder = f"{socket.gethostname()}:{os.getpid()}:{new_id()}"
     slot = Slot(settings.state_dir)
@@ -129,14 +140,6 @@ async def _composed(app: FastAPI, settings: ChatSettings, engines: Engines) -> A
     announcements = Announcements(engines.data, on_epoch=epochs.announce, on_deleted=stored.forget)
     turns = DeferringConversations(stored, (RedisQueue(engines.data), DiskQueue(deferred)), recent, announcements)
     replies = StoredReplies(engines.data, engines.cql, holder)
-
-    app.state.conversation = Conversation(
-        turns, answers, quota, figures, _degraded(engines, quota, epochs), stamp=engines.data.clock.now
-    )
-    app.state.idempotency = Idempotency(replies, holder)
-    app.state.analytics = figures
-    app.state.exports = Exports(stored)
-    app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
 
     async with AsyncExitStack() as stack:
         for kept in (slot, deferred, usage):
@@ -158,7 +161,15 @@ async def _composed(app: FastAPI, settings: ChatSettings, engines: Engines) -> A
             deferred.keep_synced,
         ):
             background.keep(loop)
-        yield
+        yield ChatParts(
+            conversation=Conversation(
+                turns, answers, quota, figures, _degraded(engines, quota, epochs), stamp=engines.data.clock.now
+            ),
+            idempotency=Idempotency(replies, holder),
+            analytics=figures,
+            exports=Exports(stored),
+            cursors=Cursors(settings.cursor_key.get_secret_value().encode()),
+        )
 
 
 def _degraded(engines: Engines, quota: Quota, epochs: Epochs) -> Callable[[], tuple[str, ...]]:
@@ -184,7 +195,7 @@ async def _last_figures(figures: Analytics) -> None:
         log.warning("figures_lost")
 
 
-def _documented(app: FastAPI) -> Callable[[], dict[str, Any]]:
+def _documented(app: Service) -> Callable[[], dict[str, Any]]:
     """The OpenAPI document with the plain route in it."""
 
     def openapi() -> dict[str, Any]:

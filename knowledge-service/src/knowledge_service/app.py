@@ -3,8 +3,7 @@
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-
-from fastapi import FastAPI
+from dataclasses import dataclass
 
 from knowledge_service.clients.index_process import IndexProcess
 from knowledge_service.clients.organizations import AuthOrganizations
@@ -14,6 +13,7 @@ from knowledge_service.domain.bm25 import Bm25Ranker
 from knowledge_service.domain.current_publications import CurrentPublications
 from knowledge_service.domain.importing import Importing
 from knowledge_service.domain.indexes import Indexes, Room
+from knowledge_service.domain.keyed import KeyedReplies
 from knowledge_service.domain.publishing import Publishing
 from knowledge_service.domain.starter import starter_articles
 from knowledge_service.routes import answers, articles, imports
@@ -31,7 +31,7 @@ from shared.cursors import Cursors
 from shared.http_client import ServiceClient
 from shared.identity import IdentitySigner
 from shared.redis import RedisStore
-from shared.service import create_app
+from shared.service import Service, create_app
 
 MIB = 1024 * 1024
 MEDIUM = 4 * MIB
@@ -40,7 +40,19 @@ ROOM_TO_WORK = 512 * MIB
 """Address space of an index process beside its indexes: the interpreter, and articles while they are read."""
 
 
-def make_app(settings: KnowledgeSettings) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class KnowledgeParts:
+    """What the routes are made of."""
+
+    authoring: Authoring
+    publishing: Publishing
+    importing: Importing
+    answering: Answering
+    keyed_replies: KeyedReplies
+    cursors: Cursors
+
+
+def make_app(settings: KnowledgeSettings) -> Service:
     """The application; it serves as soon as it starts, whatever engine is away."""
     cql = Cql(settings, capability="knowledge")
     redis = RedisStore(settings.data_url, capability="knowledge")
@@ -68,15 +80,9 @@ def make_app(settings: KnowledgeSettings) -> FastAPI:
     )
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.authoring = Authoring(stored, current_publications.published_versions)
+    async def lifespan(_app: Service) -> AsyncIterator[KnowledgeParts]:
         publishing = Publishing(stored, publications, current_publications, announcements)
         importing = Importing(stored, CqlImports(cql), publishing, imports.checked_row)
-        app.state.publishing = publishing
-        app.state.importing = importing
-        app.state.keyed_replies = CqlKeyedReplies(cql, redis)
-        app.state.answering = Answering(current_publications)
-        app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
         async with AsyncExitStack() as stack:
             await start_all(stack, cql, redis, auth)
             stack.push_async_callback(medium.close)
@@ -85,7 +91,14 @@ def make_app(settings: KnowledgeSettings) -> FastAPI:
             await announcements.start(current_publications.heard)
             await current_publications.load_starter()
             stack.push_async_callback(importing.stop)
-            yield
+            yield KnowledgeParts(
+                authoring=Authoring(stored, current_publications.published_versions),
+                publishing=publishing,
+                importing=importing,
+                answering=Answering(current_publications),
+                keyed_replies=CqlKeyedReplies(cql, redis),
+                cursors=Cursors(settings.cursor_key.get_secret_value().encode()),
+            )
 
     def databases() -> dict[str, EngineStatus]:
         return {"cql": cql.status, "redis_data": redis.status}

@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import structlog
-from fastapi import FastAPI
 
 from notification_service.clients.outbox import TaskWorkerOutbox
+from notification_service.domain.inbox import Inboxes
 from notification_service.domain.live import Listeners
 from notification_service.domain.rebuild import Rebuild
 from notification_service.routes import internal, notifications
-from notification_service.routes.state import Pace
+from notification_service.routes.reader import Pace
 from notification_service.settings import NotificationSettings
 from notification_service.store.inboxes import RedisInboxes, RedisMarker
 from notification_service.store.wakeups import Wakeups
@@ -22,7 +23,7 @@ from shared.errors import ServiceError
 from shared.http_client import ServiceClient
 from shared.identity import IdentitySigner
 from shared.redis import RedisStore
-from shared.service import create_app
+from shared.service import Service, create_app
 
 log = structlog.get_logger()
 
@@ -30,7 +31,17 @@ LOOK_EVERY = 1.0
 """Seconds between looks whether Redis was emptied."""
 
 
-def make_app(settings: NotificationSettings) -> FastAPI:
+@dataclass(frozen=True, slots=True)
+class NotificationParts:
+    """What the routes are made of."""
+
+    inboxes: Inboxes
+    listeners: Listeners
+    cursors: Cursors
+    pace: Pace
+
+
+def make_app(settings: NotificationSettings) -> Service:
     """The application of notification-service."""
     redis = RedisStore(settings.data_url, capability="notifications")
     inboxes = RedisInboxes(redis, size=settings.inbox_size, kept=settings.kept)
@@ -38,20 +49,21 @@ def make_app(settings: NotificationSettings) -> FastAPI:
     task_worker = ServiceClient("task-worker", settings.task_worker_url, signer, capability="tasks")
 
     @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(app: Service) -> AsyncIterator[NotificationParts]:
         listeners = Listeners(settings.max_streams)
         rebuild = Rebuild(RedisMarker(redis), TaskWorkerOutbox(task_worker, settings.kept), inboxes)
-        app.state.inboxes = inboxes
-        app.state.listeners = listeners
-        app.state.cursors = Cursors(settings.cursor_key.get_secret_value().encode())
-        app.state.pace = Pace(heartbeat=settings.heartbeat, slowest_reader=settings.slowest_reader)
         async with AsyncExitStack() as stack:
             await start_all(stack, redis, task_worker)
             background = await stack.enter_async_context(Background())
             background.keep(Wakeups(redis, listeners).run)
             background.keep(partial(_keep_filled, rebuild))
-            background.spawn(_close_when_draining(app.state.draining, listeners))
-            yield
+            background.spawn(_close_when_draining(app.draining, listeners))
+            yield NotificationParts(
+                inboxes=inboxes,
+                listeners=listeners,
+                cursors=Cursors(settings.cursor_key.get_secret_value().encode()),
+                pace=Pace(heartbeat=settings.heartbeat, slowest_reader=settings.slowest_reader),
+            )
 
     return create_app(
         settings,

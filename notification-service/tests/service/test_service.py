@@ -204,7 +204,7 @@ async def test_a_draining_process_ends_its_streams(redis_data_url: str) -> None:
     async with running(service, SERVICE), Stream(service, ada, None) as stream:
         await asyncio.sleep(0.2)
 
-        service.state.draining.set()
+        service.draining.set()
 
         await asyncio.wait_for(stream._task, 5)
 

@@ -2,16 +2,19 @@
 
 import asyncio
 import functools
+import inspect
 import signal
 import socket
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractAsyncContextManager
-from typing import Any, cast
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import chain
+from typing import TYPE_CHECKING, Any, cast
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Response
+from fastapi.routing import APIRoute
 from prometheus_client import generate_latest
-from starlette.routing import BaseRoute
+from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared import __version__, logs, problems
@@ -19,11 +22,74 @@ from shared.contracts.health import EngineStatus, ServiceHealth
 from shared.edge import Edge
 from shared.identity import IdentityVerifier
 from shared.metrics import RequestMetrics
+from shared.parts import PartOf, Parts, calls
 from shared.settings import ServiceSettings
 
-Lifespan = Callable[[FastAPI], AbstractAsyncContextManager[None]]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Lifespan = Callable[["Service"], AbstractAsyncContextManager["DataclassInstance"]]
 Databases = Callable[[], Mapping[str, EngineStatus]]
 ClockSkew = Callable[[], int | None]
+
+
+class UnusableRoute(TypeError):
+    """A route needs a part that the service does not have, or a thread for what is only a look-up."""
+
+
+class Service(FastAPI):
+    """A service's application, with what its server and its routes need of it."""
+
+    parts: Parts
+    """What the routes are made of, from the start on."""
+
+    def __init__(self, settings: ServiceSettings, lifespan: Lifespan, description: str) -> None:
+        @asynccontextmanager
+        async def started(_: FastAPI) -> AsyncIterator[None]:
+            async with lifespan(self) as made:
+                self.parts = Parts(made)
+                self._check_routes()
+                yield
+
+        super().__init__(
+            title=settings.service,
+            version=__version__,
+            description=description,
+            lifespan=started,
+            redirect_slashes=False,
+            docs_url=None,
+            redoc_url=None,
+        )
+        self.draining = asyncio.Event()
+        """Set when the process is asked to end, before it waits for what still runs."""
+        self.metrics = RequestMetrics(settings.service)
+        self.edge = functools.partial(
+            Edge,
+            identity=IdentityVerifier(settings.identity_key, settings.service),
+            metrics=self.metrics,
+            max_in_flight=settings.max_in_flight,
+        )
+        self.front: ASGIApp = self
+        """What a server runs: this, or an application in front of it, within an edge of its own."""
+        self._endpoints: list[Callable[..., Any]] = []
+
+    def add_routers(self, routers: Iterable[APIRouter]) -> None:
+        """Serve these routes; what they need has to be among the parts."""
+        for router in routers:
+            self.include_router(router)
+            for route in router.routes:
+                if isinstance(route, APIRoute):
+                    self._endpoints.append(route.endpoint)
+                    self._endpoints += [each.dependency for each in route.dependencies if each.dependency]
+
+    def _check_routes(self) -> None:
+        """Refuse to start with a route that could not work, or would be slow."""
+        for call in chain.from_iterable(calls(endpoint) for endpoint in self._endpoints):
+            if isinstance(call, PartOf):
+                if call.kind not in self.parts:
+                    raise UnusableRoute(f"{call.kind!r} is needed, but no part of {self.title}.")
+            elif not inspect.iscoroutinefunction(call):
+                raise UnusableRoute(f"{call!r} is no coroutine: FastAPI would send it through a thread.")
 
 
 def create_app(
@@ -33,43 +99,19 @@ def create_app(
     routers: Iterable[APIRouter],
     databases: Databases,
     clock_skew: ClockSkew = lambda: None,
-    routes: Iterable[BaseRoute] = (),
     description: str = "",
-) -> FastAPI:
-    """A service's application: `routers` with its paths, `routes` for plain ones, `databases` for its own health.
+) -> Service:
+    """A service's application: `lifespan` makes its parts, `routers` has its paths, `databases` is for its own health.
 
     `clock_skew`: milliseconds by which the clock here is ahead of an engine's, for health and metrics.
-    `app.state.front` is what a server runs instead, when there is one: an application in front of this one, within an
-    edge (`app.state.edge(...)`) of its own.
-    `app.state.draining` is set when the process is asked to end, before it waits for what still runs.
     Call `app.add_middleware` only with pure ASGI middleware: BaseHTTPMiddleware costs ten times as much.
     """
-    metrics = RequestMetrics(settings.service)
-    metrics.watch_clock(clock_skew)
-    app = FastAPI(
-        title=settings.service,
-        version=__version__,
-        description=description,
-        lifespan=lifespan,
-        redirect_slashes=False,
-        docs_url=None,
-        redoc_url=None,
-    )
+    app = Service(settings, lifespan, description)
+    app.metrics.watch_clock(clock_skew)
     problems.install(app)
-    app.include_router(_health(settings.service, databases, clock_skew, metrics))
-    for router in routers:
-        app.include_router(router)
-    app.router.routes.extend(routes)
-    app.state.metrics = metrics
-    app.state.settings = settings
-    app.state.draining = asyncio.Event()
-    app.state.edge = functools.partial(
-        Edge,
-        identity=IdentityVerifier(settings.identity_key, settings.service),
-        metrics=metrics,
-        max_in_flight=settings.max_in_flight,
-    )
-    app.add_middleware(app.state.edge)
+    app.include_router(_health(settings.service, databases, clock_skew, app.metrics))
+    app.add_routers(routers)
+    app.add_middleware(app.edge)
     return app
 
 
@@ -152,12 +194,12 @@ def _leave(*_: object) -> None:
     raise SystemExit(0)
 
 
-def serve(app: FastAPI, settings: ServiceSettings, **overrides: Any) -> None:  # noqa: ANN401 - uvicorn's own options
+def serve(app: Service, settings: ServiceSettings, **overrides: Any) -> None:  # noqa: ANN401 - uvicorn's own options
     """Run a service until SIGTERM: stop accepting, finish what runs, leave."""
     logs.configure(settings.service, settings.log_level)
     signal.signal(signal.SIGTERM, _leave)
     if settings.metrics_port is not None:
-        app.state.metrics.serve(settings.host, settings.metrics_port)
+        app.metrics.serve(settings.host, settings.metrics_port)
     options: dict[str, Any] = {
         "host": settings.host,
         "port": settings.port,
@@ -171,5 +213,4 @@ def serve(app: FastAPI, settings: ServiceSettings, **overrides: Any) -> None:  #
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": int(settings.drain.total_seconds()),
     }
-    front = getattr(app.state, "front", app)
-    _Server(uvicorn.Config(front, **(options | overrides)), app.state.draining).run()
+    _Server(uvicorn.Config(app.front, **(options | overrides)), app.draining).run()

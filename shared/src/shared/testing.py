@@ -8,11 +8,11 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import httpx2
-from fastapi import FastAPI
 
 from shared.identity import IdentitySigner
 from shared.ids import new_id
 from shared.principal import Principal
+from shared.service import Service
 
 Seen = TypeVar("Seen")
 
@@ -34,12 +34,12 @@ def identity_headers(service: str, principal: Principal | None, issuer: str = "g
 
 
 @asynccontextmanager
-async def running(app: FastAPI, service: str, principal: Principal | None = None) -> AsyncIterator[httpx2.AsyncClient]:
+async def running(app: Service, service: str, principal: Principal | None = None) -> AsyncIterator[httpx2.AsyncClient]:
     """The application between startup and shutdown, as a client that speaks for `principal`."""
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(getattr(app.state, "front", app)),
+            transport=httpx2.ASGITransport(app.front),
             base_url="http://service",
             headers=identity_headers(service, principal),
         ) as client,

@@ -1,9 +1,11 @@
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
 import orjson
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter
 from pydantic import Field, SecretStr
 
 from shared import problems
@@ -18,7 +20,7 @@ from shared.errors import (
     UpstreamFailed,
     from_problem,
 )
-from shared.service import create_app
+from shared.service import Service, create_app
 from shared.settings import ServiceSettings
 from shared.testing import KEY, running, somebody
 
@@ -32,12 +34,17 @@ class Body(PublicRequest):
     times: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class NoParts:
+    pass
+
+
 @asynccontextmanager
-async def lifespan(_app: FastAPI):  # type: ignore[no-untyped-def] # noqa: ANN201 - a test's lifespan
-    yield
+async def lifespan(_app: Service) -> AsyncIterator[NoParts]:
+    yield NoParts()
 
 
-def app() -> FastAPI:
+def app() -> Service:
     router = APIRouter(route_class=StrictRoute)
 
     @router.post("/things")
@@ -101,7 +108,7 @@ async def test_a_refused_value_is_named_but_never_echoed() -> None:
 async def test_what_nobody_expected_is_a_500_that_says_nothing(has_front: bool) -> None:
     made = app()
     if has_front:
-        made.state.front = made.state.edge(made)
+        made.front = made.edge(made)
 
     async with running(made, "thing-service", somebody()) as client:
         reply = await client.get("/broken")

@@ -5,15 +5,17 @@ from typing import Any, Literal
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from auth_service.domain.accounts import Newcomer
+from auth_service.domain.accounts import Accounts, Newcomer
+from auth_service.domain.idempotency import Repeatable
 from auth_service.domain.people import Profile
-from auth_service.domain.sessions import Tokens
+from auth_service.domain.sessions import Sessions, Tokens
 from auth_service.routes.fields import Email, Name, NewPassword, RefreshToken, ShownPassword
-from auth_service.routes.state import ClientAddress, IdempotencyKey, TheAccounts, TheRepeatable, TheSessions, known_id
+from auth_service.routes.parameters import ClientAddress, IdempotencyKey, known_id
 from shared.bodies import StrictRoute
 from shared.callers import CurrentPrincipal
 from shared.contracts import PublicRequest
 from shared.contracts.auth import Plan
+from shared.parts import Part
 from shared.principal import Role
 from shared.problems import responses
 
@@ -97,8 +99,8 @@ class MeOut(BaseModel):
 )
 async def register(
     body: RegisterIn,
-    accounts: TheAccounts,
-    repeatable: TheRepeatable,
+    accounts: Part[Accounts],
+    repeatable: Part[Repeatable],
     address: ClientAddress = "unknown",
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
@@ -115,19 +117,19 @@ async def register(
 
 
 @router.post("/login", responses=responses(400, 401, 415, 422, 429, 503))
-async def login(body: LoginIn, accounts: TheAccounts, address: ClientAddress = "unknown") -> TokensOut:
+async def login(body: LoginIn, accounts: Part[Accounts], address: ClientAddress = "unknown") -> TokensOut:
     """Log in: a new session."""
     return TokensOut(**_tokens(await accounts.login(body.email, body.password, address)))
 
 
 @router.post("/refresh", responses=responses(400, 401, 415, 422, 503))
-async def refresh(body: RefreshIn, sessions: TheSessions) -> TokensOut:
+async def refresh(body: RefreshIn, sessions: Part[Sessions]) -> TokensOut:
     """Spend a refresh token for a new pair. Using one twice ends its session, but for 10 seconds of grace."""
     return TokensOut(**_tokens(await sessions.refresh(body.refresh_token)))
 
 
 @router.post("/logout", status_code=204, responses=responses(400, 401, 415, 422, 503))
-async def logout(principal: CurrentPrincipal, sessions: TheSessions, body: LogoutIn | None = None) -> None:
+async def logout(principal: CurrentPrincipal, sessions: Part[Sessions], body: LogoutIn | None = None) -> None:
     """End the session of the refresh token given, else that of the access token."""
     await sessions.logout(
         known_id(principal.organization_id),
@@ -138,7 +140,7 @@ async def logout(principal: CurrentPrincipal, sessions: TheSessions, body: Logou
 
 
 @router.get("/me", responses=responses(401, 503))
-async def get_me(principal: CurrentPrincipal, sessions: TheSessions) -> MeOut:
+async def get_me(principal: CurrentPrincipal, sessions: Part[Sessions]) -> MeOut:
     """Who one is, as of now."""
     profile = await sessions.whoami(
         known_id(principal.organization_id), known_id(principal.user_id), principal.token_id

@@ -7,10 +7,12 @@ import orjson
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 
-from auth_service.domain.audit import AuditEntry
-from auth_service.routes.state import TheAudit, TheCursors, known_id
+from auth_service.domain.audit import AuditEntry, AuditStore
+from auth_service.routes.parameters import known_id
 from shared.callers import require_role
+from shared.cursors import Cursors
 from shared.fields import Cursor, Limit
+from shared.parts import Part
 from shared.principal import Principal
 from shared.problems import responses
 
@@ -39,8 +41,8 @@ class AuditOut(BaseModel):
 @router.get("/audit", responses=responses(401, 403, 422, 503))
 async def list_audit(
     principal: Annotated[Principal, Depends(require_role("admin"))],
-    audit: TheAudit,
-    cursors: TheCursors,
+    audit: Part[AuditStore],
+    cursors: Part[Cursors],
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> AuditOut:

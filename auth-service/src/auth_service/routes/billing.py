@@ -5,10 +5,11 @@ from datetime import datetime
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from auth_service.domain.quota import MeterUsage
-from auth_service.routes.state import TheQuota, known_id
+from auth_service.domain.quota import MeterUsage, Quota
+from auth_service.routes.parameters import known_id
 from shared.callers import CurrentPrincipal
 from shared.contracts.auth import Plan
+from shared.parts import Part
 from shared.problems import responses
 
 router = APIRouter(prefix="/billing", tags=["billing"])
@@ -54,13 +55,13 @@ class UsageOut(BaseModel):
 
 
 @router.get("/plans", responses=responses(503))
-async def list_plans(quota: TheQuota) -> PlansOut:
+async def list_plans(quota: Part[Quota]) -> PlansOut:
     """What is on offer."""
     return PlansOut.model_validate({"plans": await quota.plans()}, from_attributes=True)
 
 
 @router.get("/usage", responses=responses(401, 503))
-async def get_usage(principal: CurrentPrincipal, quota: TheQuota) -> UsageOut:
+async def get_usage(principal: CurrentPrincipal, quota: Part[Quota]) -> UsageOut:
     """What of the organization's plan is used this month; a task in progress counts."""
     usage = await quota.usage(known_id(principal.organization_id))
     return UsageOut.model_validate(

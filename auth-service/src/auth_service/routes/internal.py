@@ -6,8 +6,10 @@ from uuid import UUID
 from fastapi import APIRouter, Depends
 
 from auth_service.domain import quota as domain
-from auth_service.domain.sessions import Revocation
-from auth_service.routes.state import TheAccounts, TheQuota, TheRevocations, known_id
+from auth_service.domain.accounts import Accounts
+from auth_service.domain.quota import Quota
+from auth_service.domain.sessions import Revocation, RevocationList
+from auth_service.routes.parameters import known_id
 from shared.bodies import StrictRoute
 from shared.callers import internal_caller
 from shared.contracts.auth import (
@@ -24,6 +26,7 @@ from shared.contracts.auth import (
     UsageReport,
 )
 from shared.ids import parse_id
+from shared.parts import Part
 
 router = APIRouter(
     prefix="/internal", include_in_schema=False, route_class=StrictRoute, dependencies=[Depends(internal_caller)]
@@ -31,7 +34,7 @@ router = APIRouter(
 
 
 @router.post("/quota/leases")
-async def lease(body: LeaseRequest, quota: TheQuota) -> Lease:
+async def lease(body: LeaseRequest, quota: Part[Quota]) -> Lease:
     """Units that the holder may burn for a minute without asking again; `granted` 0 when the plan is spent."""
     wish = domain.LeaseWish(known_id(body.organization_id), body.meter, body.want, body.holder)
     grant = await quota.lease(wish)
@@ -49,35 +52,35 @@ async def lease(body: LeaseRequest, quota: TheQuota) -> Lease:
 
 
 @router.post("/quota/usage")
-async def record(body: UsageReport, quota: TheQuota) -> UsageRecorded:
+async def record(body: UsageReport, quota: Part[Quota]) -> UsageRecorded:
     """Write usage into the ledger, exactly once per event, and take back leases."""
     recorded = await quota.record(_reports(body))
     return UsageRecorded(recorded=recorded.recorded, duplicates=recorded.duplicates)
 
 
 @router.post("/quota/reservations", status_code=201)
-async def reserve(body: ReservationRequest, quota: TheQuota) -> Reservation:
+async def reserve(body: ReservationRequest, quota: Part[Quota]) -> Reservation:
     """Keep a unit for a task; 429 `quota_exceeded` when the plan is spent."""
     kept = await quota.reserve(known_id(body.organization_id), body.meter, body.event_id)
     return Reservation(reservation_id=str(kept.id), used=kept.used, limit=kept.limit, resets_at=kept.resets_at)
 
 
 @router.post("/quota/reservations/{event_id}/commit")
-async def commit(event_id: str, body: ReservationSettlement, quota: TheQuota) -> ReservationSettlement:
+async def commit(event_id: str, body: ReservationSettlement, quota: Part[Quota]) -> ReservationSettlement:
     """Charge a reserved unit."""
     await quota.settle(known_id(body.organization_id), event_id, "committed")
     return body
 
 
 @router.post("/quota/reservations/{event_id}/refund")
-async def refund(event_id: str, body: ReservationSettlement, quota: TheQuota) -> ReservationSettlement:
+async def refund(event_id: str, body: ReservationSettlement, quota: Part[Quota]) -> ReservationSettlement:
     """Give a reserved unit back."""
     await quota.settle(known_id(body.organization_id), event_id, "refunded")
     return body
 
 
 @router.get("/revocations")
-async def get_revocations(revocations: TheRevocations) -> Revocations:
+async def get_revocations(revocations: Part[RevocationList]) -> Revocations:
     """Everything that must be refused at this moment."""
     as_of, refused = await revocations.current()
     by_kind: dict[str, list[Revocation]] = defaultdict(list)
@@ -93,7 +96,7 @@ async def get_revocations(revocations: TheRevocations) -> Revocations:
 
 
 @router.get("/organizations/{organization_id}")
-async def get_organization(organization_id: str, accounts: TheAccounts) -> OrganizationProfile:
+async def get_organization(organization_id: str, accounts: Part[Accounts]) -> OrganizationProfile:
     """What neighbours may know of an organization."""
     found = await accounts.get_organization(known_id(organization_id))
     return OrganizationProfile.model_validate(

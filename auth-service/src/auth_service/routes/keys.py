@@ -5,7 +5,8 @@ from typing import Any
 from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
-from auth_service.routes.state import TheKeys
+from auth_service.domain.keys import KeyRing
+from shared.parts import Part
 from shared.problems import responses
 
 router = APIRouter(tags=["accounts"])
@@ -21,7 +22,7 @@ class KeySet(BaseModel):
 
 
 @router.get("/.well-known/jwks.json", responses=responses(503))
-async def get_keys(keys: TheKeys, response: Response) -> KeySet:
+async def get_keys(keys: Part[KeyRing], response: Response) -> KeySet:
     """The public keys, from memory: served while PostgreSQL is away."""
     response.headers["Cache-Control"] = FRESH
     return KeySet.model_validate(keys.jwks())

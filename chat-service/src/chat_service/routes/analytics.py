@@ -2,20 +2,20 @@
 
 from datetime import UTC, datetime
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter
 
 from chat_service.domain.analytics import Analytics
 from chat_service.routes.bodies import HitRate, Latency, PopularOut, Ratings, SummaryOut
 from shared.callers import CurrentPrincipal
+from shared.parts import Part
 from shared.problems import responses
 
 router = APIRouter(tags=["analytics"])
 
 
 @router.get("/analytics/summary", responses=responses(401, 503))
-async def read_summary(request: Request, principal: CurrentPrincipal) -> SummaryOut:
+async def read_summary(principal: CurrentPrincipal, analytics: Part[Analytics]) -> SummaryOut:
     """What the organization asked, how it was answered and how fast."""
-    analytics: Analytics = request.app.state.analytics
     summary = await analytics.summary(principal.organization_id)
     return SummaryOut(
         messages=summary.messages,

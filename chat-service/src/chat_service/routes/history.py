@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 import orjson
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Response
 from fastapi.responses import JSONResponse
 
 from chat_service.domain.conversation import Conversation
@@ -15,31 +15,20 @@ from shared.cursors import Cursors
 from shared.errors import NotFound
 from shared.fields import Cursor, Limit
 from shared.ids import parse_id
+from shared.parts import Part
 from shared.principal import Principal
 from shared.problems import responses
 
 router = APIRouter(tags=["chat"], route_class=StrictRoute)
 
 
-def _conversation(request: Request) -> Conversation:
-    conversation: Conversation = request.app.state.conversation
-    return conversation
-
-
-def _cursors(request: Request) -> Cursors:
-    cursors: Cursors = request.app.state.cursors
-    return cursors
-
-
-def _known_session(session_id: str) -> str:
+async def _known_session(session_id: str) -> str:
     """A session id that may exist; any other is as absent as an unknown one."""
     if not SESSION_ID.fullmatch(session_id):
         raise NotFound
     return session_id
 
 
-CurrentConversation = Annotated[Conversation, Depends(_conversation)]
-SignedCursors = Annotated[Cursors, Depends(_cursors)]
 SessionId = Annotated[str, Depends(_known_session)]
 
 
@@ -47,8 +36,8 @@ SessionId = Annotated[str, Depends(_known_session)]
 async def read_history(
     session_id: SessionId,
     principal: CurrentPrincipal,
-    conversation: CurrentConversation,
-    cursors: SignedCursors,
+    conversation: Part[Conversation],
+    cursors: Part[Cursors],
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Response:
@@ -70,8 +59,8 @@ async def read_history(
 @router.get("/chat/sessions", response_model=SessionsOut, responses=responses(401, 422, 503))
 async def list_sessions(
     principal: CurrentPrincipal,
-    conversation: CurrentConversation,
-    cursors: SignedCursors,
+    conversation: Part[Conversation],
+    cursors: Part[Cursors],
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Response:
@@ -86,7 +75,7 @@ async def list_sessions(
 
 @router.delete("/chat/sessions/{session_id}", status_code=204, responses=responses(401, 404, 503))
 async def delete_session(
-    session_id: SessionId, principal: CurrentPrincipal, conversation: CurrentConversation
+    session_id: SessionId, principal: CurrentPrincipal, conversation: Part[Conversation]
 ) -> Response:
     """Delete a session with all its messages."""
     await conversation.delete_session(principal, session_id)
@@ -103,7 +92,7 @@ async def rate(
     message_id: str,
     body: FeedbackIn,
     principal: CurrentPrincipal,
-    conversation: CurrentConversation,
+    conversation: Part[Conversation],
 ) -> Response:
     """Say whether an answer helped; saying it again replaces what was said."""
     known_id = parse_id(message_id)

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime
 
 from chat_service.domain import message_ids
@@ -13,6 +13,7 @@ from chat_service.domain.exports import Exchange, ExportPage, Exports, Place
 from shared.callers import internal_caller
 from shared.contracts import chat
 from shared.cursors import Cursors
+from shared.parts import Part
 
 router = APIRouter(include_in_schema=False, dependencies=[Depends(internal_caller)])
 
@@ -24,7 +25,8 @@ SINCE = timedelta(days=90)
 
 @router.get("/internal/conversations/export", response_model=chat.ExchangePage)
 async def export(
-    request: Request,
+    exports: Part[Exports],
+    cursors: Part[Cursors],
     organization_id: str,
     since: AwareDatetime | None = None,
     until: AwareDatetime | None = None,
@@ -32,33 +34,33 @@ async def export(
     limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
 ) -> Response:
     """Exchanges of [since, until), newest day first; a page may be short, or empty, before the last one."""
-    page, next_cursor = await _page(request, organization_id, since, until, cursor, limit)
+    page, next_cursor = await _page(exports, cursors, organization_id, since, until, cursor, limit)
     return _reply(page.exchanges, next_cursor)
 
 
 @router.get("/internal/unanswered", response_model=chat.ExchangePage)
 async def unanswered(
-    request: Request,
+    exports: Part[Exports],
+    cursors: Part[Cursors],
     organization_id: str,
     since: AwareDatetime | None = None,
     until: AwareDatetime | None = None,
     cursor: str | None = None,
 ) -> Response:
     """The exchanges that were not answered; a page may be short, or empty, before the last one."""
-    page, next_cursor = await _page(request, organization_id, since, until, cursor, PAGE)
+    page, next_cursor = await _page(exports, cursors, organization_id, since, until, cursor, PAGE)
     return _reply([each for each in page.exchanges if each.turn.outcome != "answered"], next_cursor)
 
 
 async def _page(
-    request: Request,
+    exports: Exports,
+    cursors: Cursors,
     organization_id: str,
     since: datetime | None,
     until: datetime | None,
     cursor: str | None,
     limit: int,
 ) -> tuple[ExportPage, str | None]:
-    exports: Exports = request.app.state.exports
-    cursors: Cursors = request.app.state.cursors
     scope = f"export:{organization_id}"
     place = _place(cursors.read(scope, cursor)) if cursor else None
     now = datetime.now(UTC)

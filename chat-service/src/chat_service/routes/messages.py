@@ -5,10 +5,9 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from fastapi import FastAPI, Header
+from fastapi import Header
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
-from starlette.datastructures import State
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_service.domain import message_ids
@@ -29,6 +28,7 @@ from shared.errors import (
 from shared.ids import parse_id
 from shared.principal import Caller, Principal
 from shared.problems import invalid, responses
+from shared.service import Service
 
 PATH = "/chat/message"
 MAX_BODY = 1 << 20
@@ -48,9 +48,9 @@ class HotLane:
     It belongs right inside `shared.edge.Edge`, which has verified who asks.
     """
 
-    def __init__(self, app: ASGIApp, application: FastAPI) -> None:
+    def __init__(self, app: ASGIApp, application: Service) -> None:
         self._app = app
-        self._endpoint = SendMessage(application.state)
+        self._endpoint = SendMessage(application)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a message; everything else goes the usual way."""
@@ -68,8 +68,8 @@ class SendMessage:
 
     path = PATH
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, service: Service) -> None:
+        self._service = service
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -84,14 +84,14 @@ class SendMessage:
             language=message.language,
             tags=tuple(sorted(message.tags)),
         )
-        state = self._state
+        parts = self._service.parts
         key = header(scope, b"idempotency-key")
         if key is None:
-            reply = await state.conversation.send_message(principal, sending)
+            reply = await parts[Conversation].send_message(principal, sending)
             await _answer(scope, send, render(reply), reply.degraded, replayed=False)
             return
         request = _keyed(key, principal, body)
-        rendered, replayed = await _send_once(state.idempotency, state.conversation, principal, sending, request)
+        rendered, replayed = await _send_once(parts[Idempotency], parts[Conversation], principal, sending, request)
         await _answer(scope, send, rendered, orjson.loads(rendered)["degraded"], replayed=replayed)
 
 

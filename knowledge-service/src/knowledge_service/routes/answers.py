@@ -6,11 +6,11 @@ from typing import Annotated
 from fastapi import APIRouter, Response
 from fastapi import Query as QueryParameter
 
-from knowledge_service.domain.answering import Answer
+from knowledge_service.domain.answering import Answer, Answering
 from knowledge_service.domain.decisions import Asked
 from knowledge_service.domain.ranking import Hit
 from knowledge_service.routes.bodies import AskIn, Query, SearchResult, SearchResults
-from knowledge_service.routes.parts import Editor, Reader, TheAnswering
+from knowledge_service.routes.parameters import Editor, Reader
 from shared.bodies import StrictRoute
 from shared.callers import InternalCaller
 from shared.contracts.knowledge import (
@@ -25,6 +25,7 @@ from shared.contracts.knowledge import (
     RetrieveRequest,
     Suggestion,
 )
+from shared.parts import Part
 from shared.problems import responses
 
 router = APIRouter(prefix="/knowledge", tags=["knowledge"], route_class=StrictRoute)
@@ -32,7 +33,9 @@ internal = APIRouter(prefix="/internal/knowledge", include_in_schema=False, rout
 
 
 @router.post("/ask", responses=responses(400, 401, 403, 413, 415, 422, 429, 503, 504))
-async def ask_publicly(body: AskIn, principal: Editor, answering: TheAnswering, response: Response) -> KnowledgeAnswer:
+async def ask_publicly(
+    body: AskIn, principal: Editor, answering: Part[Answering], response: Response
+) -> KnowledgeAnswer:
     """Try a question: what chat would answer, and the articles it was chosen from. No session, not charged."""
     asked = Asked(body.question, body.limit, body.language, tuple(body.tags))
     return _told(await answering.ask(principal.organization_id, asked), response)
@@ -41,7 +44,7 @@ async def ask_publicly(body: AskIn, principal: Editor, answering: TheAnswering, 
 @router.get("/search", responses=responses(401, 403, 422, 429, 503, 504))
 async def search(
     principal: Reader,
-    answering: TheAnswering,
+    answering: Part[Answering],
     response: Response,
     q: Annotated[Query, QueryParameter()],
     limit: Annotated[int, QueryParameter(ge=1, le=100)] = 20,
@@ -66,7 +69,7 @@ async def search(
 
 @internal.post("/ask")
 async def ask(
-    body: AskRequest, _caller: InternalCaller, answering: TheAnswering, response: Response
+    body: AskRequest, _caller: InternalCaller, answering: Part[Answering], response: Response
 ) -> KnowledgeAnswer:
     """The answer to a message."""
     asked = Asked(body.question, body.limit, body.language, tuple(body.tags))
@@ -74,14 +77,14 @@ async def ask(
 
 
 @internal.get("/epoch")
-async def epoch(organization_id: str, _caller: InternalCaller, answering: TheAnswering) -> EpochState:
+async def epoch(organization_id: str, _caller: InternalCaller, answering: Part[Answering]) -> EpochState:
     """Which epoch answers now."""
     head = await answering.epoch(organization_id)
     return EpochState(epoch=head.epoch, scorer=head.scorer, as_of=head.published_at)
 
 
 @internal.post("/retrieve")
-async def retrieve(body: RetrieveRequest, _caller: InternalCaller, answering: TheAnswering) -> Retrieved:
+async def retrieve(body: RetrieveRequest, _caller: InternalCaller, answering: Part[Answering]) -> Retrieved:
     """The articles for several queries, for research."""
     found = await answering.search(body.organization_id, body.queries, body.limit)
     return Retrieved(

@@ -15,11 +15,12 @@ from knowledge_service.domain.import_files import Row, UnreadableRow, format_of,
 from knowledge_service.domain.importing import Import, Importing, ImportNotFound
 from knowledge_service.routes.bodies import ArticleIn
 from knowledge_service.routes.keyed import KeyedRoute, receiving
-from knowledge_service.routes.parts import Editor, Reader
+from knowledge_service.routes.parameters import Editor, Reader
 from shared.bodies import parse_json
 from shared.contracts import PublicRequest
 from shared.errors import BodyTooLarge, FieldError, Forbidden, InvalidRequest, MalformedRequest, UnsupportedMediaType
 from shared.ids import parse_id
+from shared.parts import Part
 from shared.problems import field_errors, invalid, responses
 
 LARGEST = 10 * 1024 * 1024
@@ -85,21 +86,13 @@ class ImportOut(BaseModel):
         )
 
 
-def importing(request: Request) -> Importing:
-    """The one that imports."""
-    found: Importing = request.app.state.importing
-    return found
-
-
-def import_id(import_id: Annotated[str, Path(max_length=64)]) -> UUID:
+async def import_id(import_id: Annotated[str, Path(max_length=64)]) -> UUID:
     """The id in the path; what is no id of ours is an import that is not there."""
     parsed = parse_id(import_id)
     if parsed is None:
         raise ImportNotFound
     return parsed
 
-
-TheImporting = Annotated[Importing, Depends(importing)]
 
 BODY: dict[str, Any] = {
     "requestBody": {
@@ -140,7 +133,7 @@ async def import_articles(
     request: Request,
     response: Response,
     principal: Editor,
-    importing: TheImporting,
+    importing: Part[Importing],
     *,
     publish: Annotated[bool, Query()] = False,
     dry_run: Annotated[bool, Query()] = False,
@@ -159,7 +152,7 @@ async def import_articles(
 
 @router.get("/imports/{import_id}", responses=responses(401, 403, 404, 422, 429, 503, 504))
 async def get_import(
-    import_id: Annotated[UUID, Depends(import_id)], principal: Reader, importing: TheImporting
+    import_id: Annotated[UUID, Depends(import_id)], principal: Reader, importing: Part[Importing]
 ) -> ImportOut:
     """How an import goes, on every replica; kept for 30 days."""
     return ImportOut.of(await importing.get_import(principal.organization_id, import_id))

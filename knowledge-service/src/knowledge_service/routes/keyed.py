@@ -12,6 +12,7 @@ from knowledge_service.domain.keyed import KeyedReplies, KeyedReply, KeyedReques
 from shared.bodies import StrictRoute
 from shared.callers import current_principal
 from shared.errors import BodyTooLarge, FieldError, IdempotencyConflict, IdempotencyMismatch, InvalidRequest
+from shared.parts import parts_of
 
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 LARGEST = 10 * 1024 * 1024 + 64 * 1024
@@ -19,7 +20,7 @@ BOUNDARY = re.compile(rb'boundary="?([^";,]+)')
 
 
 class KeyedRoute(StrictRoute):
-    """A route whose POSTs honour `Idempotency-Key`; the replies are in `app.state.keyed_replies`.
+    """A route whose POSTs honour `Idempotency-Key`.
 
     Only success is remembered: a refused request may be sent again with the same key.
     """
@@ -46,8 +47,8 @@ async def _once(
     if KEY.fullmatch(key) is None:
         error = FieldError("Idempotency-Key", "invalid_key", "1 to 255 visible ASCII characters.")
         raise InvalidRequest(errors=(error,))
-    principal = current_principal(request)
-    replies: KeyedReplies = request.app.state.keyed_replies
+    principal = await current_principal(request)
+    replies = parts_of(request)[KeyedReplies]  # type: ignore[type-abstract] # a part is asked for by its Protocol
     keyed = KeyedRequest(principal.organization_id, principal.user_id, route, key)
     body = await _body(request)
     fingerprint = _fingerprint(request, body)

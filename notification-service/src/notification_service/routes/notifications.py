@@ -14,12 +14,14 @@ from starlette.types import Message, Receive, Scope, Send
 
 from notification_service.domain.inbox import START, Inboxes, Notification, Owner, Place
 from notification_service.domain.live import Listeners, follow
-from notification_service.routes.state import TheCursors, TheInboxes, TheListeners, ThePace, owner_of
+from notification_service.routes.reader import Pace, owner_of
 from shared import deadlines
 from shared.callers import CurrentPrincipal
+from shared.cursors import Cursors
 from shared.errors import FieldError, InvalidRequest, NotFound
 from shared.fields import Cursor, Limit
 from shared.ids import parse_id
+from shared.parts import Part
 from shared.problems import responses
 
 log = structlog.get_logger()
@@ -87,8 +89,8 @@ def shown(notification: Notification) -> NotificationOut:
 @router.get("", responses=responses(401, 422, 429, 503))
 async def list_notifications(
     principal: CurrentPrincipal,
-    inboxes: TheInboxes,
-    cursors: TheCursors,
+    inboxes: Part[Inboxes],
+    cursors: Part[Cursors],
     limit: Limit = 20,
     cursor: Cursor = None,
     *,
@@ -108,14 +110,14 @@ async def list_notifications(
 
 
 @router.post("/read-all", status_code=204, responses=responses(401, 429, 503))
-async def read_all(principal: CurrentPrincipal, inboxes: TheInboxes) -> Response:
+async def read_all(principal: CurrentPrincipal, inboxes: Part[Inboxes]) -> Response:
     """Mark all of your notifications as read."""
     await inboxes.mark_all_read(owner_of(principal))
     return Response(status_code=204)
 
 
 @router.post("/{notification_id}/read", status_code=204, responses=responses(401, 404, 429, 503))
-async def read_notification(notification_id: str, principal: CurrentPrincipal, inboxes: TheInboxes) -> Response:
+async def read_notification(notification_id: str, principal: CurrentPrincipal, inboxes: Part[Inboxes]) -> Response:
     """Mark one of your notifications as read."""
     place = _place_of(notification_id)
     if place is None or not await inboxes.mark_read(owner_of(principal), place):
@@ -126,9 +128,9 @@ async def read_notification(notification_id: str, principal: CurrentPrincipal, i
 @router.get("/stream", responses=EVENT_STREAM | responses(401, 422, 429, 503), response_class=StreamingResponse)
 async def stream_notifications(
     principal: CurrentPrincipal,
-    inboxes: TheInboxes,
-    listeners: TheListeners,
-    pace: ThePace,
+    inboxes: Part[Inboxes],
+    listeners: Part[Listeners],
+    pace: Part[Pace],
     last_event_id: Annotated[str | None, Header(max_length=64)] = None,
 ) -> LiveResponse:
     """Your notifications as they come; with Last-Event-ID from there on, `0` from the oldest kept."""

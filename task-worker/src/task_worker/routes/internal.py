@@ -1,18 +1,19 @@
 """What neighbours may ask: the outbox, for rebuilding an emptied inbox."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Protocol
 
-from fastapi import APIRouter, Depends, Query, Request
+from fastapi import APIRouter, Query
 from pydantic import AwareDatetime
 
 from shared.callers import InternalCaller
 from shared.contracts.notifications import OutboxPage
 from shared.cursors import Cursors
 from shared.fields import Cursor
+from shared.parts import Part
 from task_worker.domain.task import Event
 from task_worker.events import wire
-from task_worker.routes.tasks import cursors
 
 router = APIRouter(prefix="/internal", include_in_schema=False)
 
@@ -22,22 +23,16 @@ SCOPE = "outbox"
 class KeptEvents(Protocol):
     """The events of the last 30 days."""
 
-    async def events_since(self, since: datetime, after: tuple[datetime, str] | None, limit: int) -> list[Event]:
+    async def events_since(self, since: datetime, after: tuple[datetime, str] | None, limit: int) -> Sequence[Event]:
         """Events of all organizations, the oldest first."""
         ...
-
-
-def kept_events(request: Request) -> KeptEvents:
-    """The outbox, wired in app.py."""
-    found: KeptEvents = request.app.state.kept_events
-    return found
 
 
 @router.get("/outbox")
 async def list_outbox(
     _caller: InternalCaller,
-    events: Annotated[KeptEvents, Depends(kept_events)],
-    cursors: Annotated[Cursors, Depends(cursors)],
+    events: Part[KeptEvents],
+    cursors: Part[Cursors],
     since: AwareDatetime,
     limit: Annotated[int, Query(ge=1, le=1_000)] = 500,
     cursor: Cursor = None,

@@ -5,12 +5,13 @@ from typing import Annotated, Any
 from uuid import UUID
 
 import orjson
-from fastapi import APIRouter, Depends, Path, Request, Response
+from fastapi import APIRouter, Depends, Path, Response
 
 from shared.callers import CurrentPrincipal
 from shared.cursors import Cursors
 from shared.fields import Cursor, Limit
 from shared.ids import new_id, parse_id
+from shared.parts import Part
 from shared.principal import Principal
 from shared.problems import responses
 from task_worker.domain.submission import Submission, Submitted
@@ -56,19 +57,6 @@ ACCEPTED: dict[int | str, dict[str, Any]] = {
 }
 
 
-def submission(request: Request) -> Submission:
-    """The use case, wired in app.py."""
-    found: Submission = request.app.state.submission
-    return found
-
-
-def cursors(request: Request) -> Cursors:
-    """The signer of list cursors, wired in app.py."""
-    found: Cursors = request.app.state.cursors
-    return found
-
-
-CurrentSubmission = Annotated[Submission, Depends(submission)]
 TaskId = Annotated[str, Path(description="The task_id of a submission.")]
 
 
@@ -85,7 +73,7 @@ TaskId = Annotated[str, Path(description="The task_id of a submission.")]
     },
 )
 async def analyze(
-    wish: Annotated[Wish, Depends(read_json_or_form)], principal: CurrentPrincipal, submission: CurrentSubmission
+    wish: Annotated[Wish, Depends(read_json_or_form)], principal: CurrentPrincipal, submission: Part[Submission]
 ) -> Response:
     """Analyse the organization's conversations, or a CSV sent along, in the background."""
     return await _submit_task("analyze", wish, principal, submission)
@@ -101,14 +89,14 @@ async def analyze(
     },
 )
 async def research(
-    wish: Annotated[Wish, Depends(read_json)], principal: CurrentPrincipal, submission: CurrentSubmission
+    wish: Annotated[Wish, Depends(read_json)], principal: CurrentPrincipal, submission: Part[Submission]
 ) -> Response:
     """Research a topic in the organization's knowledge base, in the background."""
     return await _submit_task("research", wish, principal, submission)
 
 
 @router.get("/{task_id}/status", response_model=bodies.TaskOut, responses=responses(401, 404, 500, 503, 504))
-async def get_status(task_id: TaskId, principal: CurrentPrincipal, submission: CurrentSubmission) -> Response:
+async def get_status(task_id: TaskId, principal: CurrentPrincipal, submission: Part[Submission]) -> Response:
     """How far a task is, and its result once it has one."""
     return _json(bodies.shown(await submission.get_task(principal, _task_id(task_id))))
 
@@ -116,8 +104,8 @@ async def get_status(task_id: TaskId, principal: CurrentPrincipal, submission: C
 @router.get("", response_model=bodies.TaskPage, responses=responses(401, 422, 500, 503, 504))
 async def list_tasks(
     principal: CurrentPrincipal,
-    submission: CurrentSubmission,
-    cursors: Annotated[Cursors, Depends(cursors)],
+    submission: Part[Submission],
+    cursors: Part[Cursors],
     limit: Limit = 20,
     cursor: Cursor = None,
 ) -> Response:
@@ -130,7 +118,7 @@ async def list_tasks(
 
 
 @router.post("/{task_id}/cancel", response_model=bodies.TaskOut, responses=responses(401, 404, 409, 500, 503, 504))
-async def cancel_task(task_id: TaskId, principal: CurrentPrincipal, submission: CurrentSubmission) -> Response:
+async def cancel_task(task_id: TaskId, principal: CurrentPrincipal, submission: Part[Submission]) -> Response:
     """End a task early; its quota is given back."""
     return _json(bodies.shown(await submission.cancel_task(principal, _task_id(task_id))))
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from pathlib import PurePath
+from typing import NewType
 
 from fastapi import Request
 from pydantic import ValidationError
@@ -15,6 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from shared.bodies import parse_json
 from shared.errors import BodyTooLarge, FieldError, InvalidRequest, MalformedRequest, UnsupportedMediaType
+from shared.parts import Part
 from shared.problems import invalid
 from task_worker.domain.task import Key, Upload, WrongBody
 from task_worker.routes.bodies import TaskIn
@@ -22,6 +24,8 @@ from task_worker.routes.bodies import TaskIn
 JSON_LIMIT = 1024 * 1024
 FORM_OVERHEAD = 64 * 1024
 """Bytes that boundaries, part headers and the description may take beside the file."""
+UploadLimit = NewType("UploadLimit", int)
+"""Bytes that an uploaded file may have."""
 KEY = re.compile(r"[!-~]{1,255}")
 SEPARATOR = b"\x00"
 
@@ -51,16 +55,15 @@ async def read_json(request: Request) -> Wish:
     return _wish(request, await _read(request, JSON_LIMIT), None)
 
 
-async def read_json_or_form(request: Request) -> Wish:
+async def read_json_or_form(request: Request, upload_limit: Part[UploadLimit]) -> Wish:
     """A JSON body or a form with `description` and `file`; raises as `read_json`, and WrongBody (415)."""
     if _is_json(request):
         return await read_json(request)
     if _media_type(request) != "multipart/form-data":
         raise WrongBody
-    limit = int(request.app.state.settings.upload_limit)
-    form = await _parse(request, limit + FORM_OVERHEAD)
+    form = await _parse(request, upload_limit + FORM_OVERHEAD)
     try:
-        return _wish(request, _fields(form), await _upload(form, limit))
+        return _wish(request, _fields(form), await _upload(form, upload_limit))
     finally:
         await form.close()
 
