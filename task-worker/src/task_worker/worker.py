@@ -32,7 +32,7 @@ from task_worker.domain.task import Kind
 from task_worker.jobs.analyze import Analyze
 from task_worker.jobs.conversations import ConversationAnalysis
 from task_worker.jobs.research import Research
-from task_worker.jobs.tables import TableAnalysis
+from task_worker.jobs.tables.sandbox import TableAnalysis
 from task_worker.settings import TaskSettings
 from task_worker.store.delivery import PostgresDelivery
 from task_worker.store.queue import AsyncpgConnector, FencedJobs, Rescue

@@ -125,9 +125,12 @@ def share(part: float, whole: float) -> float:
 
 
 def change(now: float, before: float) -> str:
-    """How a figure moved against the period before, in words."""
+    """How an amount moved against the period before, in words; no percentage of nothing, and none across zero."""
     if not before:
         return "there was nothing to compare with" if now else "nothing then and before"
-    moved = 100 * (now - before) / before
-    word = "up" if moved > 0 else "down" if moved < 0 else "unchanged"
-    return "unchanged" if word == "unchanged" else f"{word} {abs(moved):.1f} % from {shown(before)}"
+    if now == before:
+        return "unchanged"
+    word = "up" if now > before else "down"
+    if before < 0 or now < 0:
+        return f"{word} by {shown(abs(now - before))} from {shown(before)}"
+    return f"{word} {abs(100 * (now - before) / before):.1f} % from {shown(before)}"

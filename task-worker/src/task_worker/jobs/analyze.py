@@ -8,7 +8,7 @@ from task_worker.domain.period import parse_period
 from task_worker.domain.report import Report
 from task_worker.domain.task import Attempt
 from task_worker.jobs.conversations import ConversationAnalysis
-from task_worker.jobs.tables import TableAnalysis
+from task_worker.jobs.tables.sandbox import TableAnalysis
 
 
 class Uploads(Protocol):

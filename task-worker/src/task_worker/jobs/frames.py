@@ -12,6 +12,8 @@ import duckdb
 from task_worker.domain.report import Finding, Table, Value
 
 MIB = 1024 * 1024
+EXACT = 2**53
+"""Whole numbers from here on are not exact in JSON, and from 2**63 on cannot be written."""
 KEPT_ROWS = 200
 """Rows of a table that are kept in a result."""
 SEAL = ("SET TimeZone = 'UTC'", "SET enable_external_access = false", "SET lock_configuration = true")
@@ -75,7 +77,7 @@ def plain(value: Any) -> Value:  # noqa: ANN401 - any value of the driver
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int):
-        return value
+        return value if abs(value) < EXACT else float(value)
     if isinstance(value, float | Decimal):
         number = float(value)
         return round(number, 6) if number == number and abs(number) != float("inf") else None  # noqa: PLR0124 - NaN

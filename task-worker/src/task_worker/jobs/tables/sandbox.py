@@ -1,7 +1,8 @@
-"""The analysis of an uploaded CSV, in a process of its own: whatever is in the file, the worker lives on."""
+"""The analysis of an uploaded table, in a bounded process of its own: whatever is in the file, the worker lives on."""
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator
 from datetime import timedelta
@@ -15,11 +16,16 @@ from task_worker.domain.execution import Progress
 from task_worker.domain.period import Period
 from task_worker.domain.report import Report
 from task_worker.domain.task import Attempt, TaskImpossible
+from task_worker.jobs.tables.remarks import TableRefused
 
 log = structlog.get_logger()
 
+TOO_LARGE = 3
+"""Exit status of a child that ran out of memory."""
+SPENT = frozenset({TOO_LARGE, -signal.SIGKILL, -signal.SIGXCPU, -signal.SIGALRM})
+"""How a child ends that reached one of its limits; anything else is a fault of ours and not the file's."""
 REPORT: TypeAdapter[Report] = TypeAdapter(Report)
-MODULE = "task_worker.jobs.table_process"
+MODULE = "task_worker.jobs.tables.child"
 PASSED_ON = ("PATH", "LANG", "LC_ALL", "TMPDIR", "PYTHONPATH", "VIRTUAL_ENV")
 """Environment of the child: it needs none of our secrets."""
 
@@ -35,6 +41,10 @@ class FileTooHard(TaskImpossible):
         )
 
 
+class TableProcessFailed(RuntimeError):
+    """The child ended in a way that says nothing about the file."""
+
+
 class TableAnalysis:
     """Schema and quality, distributions, trend and movers of a CSV."""
 
@@ -45,7 +55,10 @@ class TableAnalysis:
     async def report(
         self, attempt: Attempt, period: Period, upload: AsyncIterator[bytes], progress: Progress
     ) -> Report:
-        """Stream the file to the child and read its report. Raises FileTooHard; a cancelled task kills the child."""
+        """Stream the file to the child and read its report; a cancelled task kills the child.
+
+        Raises FileTooHard, TableRefused with the reason, and TableProcessFailed.
+        """
         await progress(10, f"reading {attempt.upload_name}")
         order = orjson.dumps(
             {
@@ -83,12 +96,20 @@ class TableAnalysis:
                 output, errors = await child.communicate()
         except TimeoutError as error:
             raise FileTooHard(self._memory, self._limit) from error
-        if child.returncode != 0:
-            log.warning(
-                "table_process_failed", returncode=child.returncode, error=errors[-500:].decode(errors="replace")
-            )
+        if child.returncode in SPENT:
             raise FileTooHard(self._memory, self._limit)
-        return REPORT.validate_json(output)
+        if child.returncode != 0:
+            last = errors.decode(errors="replace").strip().rpartition("\n")[2].partition(":")[0]
+            log.warning("table_process_failed", returncode=child.returncode, error=last[:100])
+            raise TableProcessFailed(f"exit status {child.returncode}")
+        return _read(output)
+
+
+def _read(output: bytes) -> Report:
+    reply = orjson.loads(output)
+    if "refused" in reply:
+        raise TableRefused(reply["refused"])
+    return REPORT.validate_python(reply["report"])
 
 
 async def _send(child: asyncio.subprocess.Process, order: bytes, upload: AsyncIterator[bytes]) -> None:
