@@ -14,7 +14,6 @@ from auth_service import commands
 from auth_service.domain.accounts import Accounts, AccountStore, Newcomer
 from auth_service.domain.audit import AuditStore
 from auth_service.domain.hashing import HashingPool
-from auth_service.domain.idempotency import ReplyStore
 from auth_service.domain.keys import KeyRing, KeySafe, KeyStore
 from auth_service.domain.passwords import Passwords
 from auth_service.domain.people import Profile
@@ -35,13 +34,13 @@ from auth_service.testing import (
     MemoryAudit,
     MemoryKeys,
     MemoryQuota,
-    MemoryReplies,
     MemoryThrottles,
     Watch,
 )
+from shared.idempotency import ReplyStore
 from shared.ids import new_id
 from shared.postgres import Postgres
-from shared.testing import KEY
+from shared.testing import KEY, InMemoryReplies
 
 SECRET = "a secret for tests only, never used outside them"
 HOME = "192.0.2.1"
@@ -172,7 +171,15 @@ def empty_stores(request: pytest.FixtureRequest, hashing: HashingPool) -> Stores
         audit = MemoryAudit()
         people = MemoryAccounts(watch, audit)
         return Stores(
-            watch, people, people, MemoryThrottles(), MemoryQuota(), MemoryKeys(), MemoryReplies(), audit, hashing
+            watch,
+            people,
+            people,
+            MemoryThrottles(),
+            MemoryQuota(),
+            MemoryKeys(),
+            InMemoryReplies(lambda: watch().timestamp()),
+            audit,
+            hashing,
         )
     postgres = request.getfixturevalue("postgres")
     return Stores(
@@ -182,7 +189,7 @@ def empty_stores(request: pytest.FixtureRequest, hashing: HashingPool) -> Stores
         PostgresThrottles(postgres),
         PostgresQuota(postgres),
         PostgresKeys(postgres),
-        PostgresReplies(postgres),
+        PostgresReplies(postgres, watch),
         PostgresAudit(postgres),
         hashing,
     )

@@ -28,6 +28,8 @@ from auth_service.store.throttles import PostgresThrottles
 from auth_service.upkeep import Upkeep
 from shared.background import start_all
 from shared.cursors import Cursors
+from shared.idempotency import Idempotency
+from shared.ids import new_id
 from shared.postgres import Postgres
 from shared.service import Service, create_app
 
@@ -62,7 +64,7 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> Service:
     session_store = PostgresSessions(postgres, clock)
     throttles = PostgresThrottles(postgres)
     quota_store = PostgresQuota(postgres)
-    replies = PostgresReplies(postgres)
+    replies = PostgresReplies(postgres, clock)
     sessions = Sessions(
         session_store,
         AccessTokens(
@@ -102,7 +104,7 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> Service:
         quota=Quota(quota_store, clock),
         audit=PostgresAudit(postgres),
         revocations=revocations,
-        repeatable=Repeatable(replies, secret, clock),
+        repeatable=Repeatable(Idempotency(replies, holder=str(new_id())), secret),
         cursors=Cursors(settings.cursor_key.get_secret_value().encode()),
     )
 

@@ -10,7 +10,6 @@ from auth_service.domain.accounts import AccountStore
 from auth_service.domain.audit import REGISTERED, AuditEntry, AuditEvent, AuditHead, AuditStore
 from auth_service.domain.audit_check import Chains
 from auth_service.domain.clock import Clock
-from auth_service.domain.idempotency import KEPT, Claim, ReplyStore
 from auth_service.domain.keys import KeyStore, SigningKey
 from auth_service.domain.people import LoginAccount, NewSession, Organization, Profile, Registration
 from auth_service.domain.quota import (
@@ -263,40 +262,6 @@ class MemoryKeys(KeyStore):
         """Forget keys."""
         for key_id in key_ids:
             self.kept.pop(key_id, None)
-
-
-@dataclass(slots=True)
-class _KeptReply:
-    fingerprint: bytes
-    created_at: datetime
-    reply: bytes | None = None
-
-
-class MemoryReplies(ReplyStore):
-    """Replies in a dictionary."""
-
-    def __init__(self) -> None:
-        self._kept: dict[bytes, _KeptReply] = {}
-
-    async def claim(self, key: bytes, fingerprint: bytes, *, now: datetime, abandoned: datetime) -> Claim:
-        """Take a key, or say what is known of it."""
-        known = self._kept.get(key)
-        is_stale = known is not None and (
-            known.created_at < now - KEPT or (known.reply is None and known.created_at < abandoned)
-        )
-        if known is None or is_stale:
-            self._kept[key] = _KeptReply(fingerprint, now)
-            return Claim(is_ours=True, fingerprint=fingerprint, reply=None)
-        return Claim(is_ours=False, fingerprint=known.fingerprint, reply=known.reply)
-
-    async def keep(self, key: bytes, reply: bytes) -> None:
-        """Keep the reply of a claimed key."""
-        self._kept[key].reply = reply
-
-    async def release(self, key: bytes) -> None:
-        """Give a claimed key back."""
-        if key in self._kept and self._kept[key].reply is None:
-            del self._kept[key]
 
 
 @dataclass(slots=True)

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from auth_service.domain.idempotency import Repeatable
-from shared.errors import EmailTaken, IdempotencyConflict, IdempotencyMismatch
+from shared.errors import EmailTaken, IdempotencyMismatch
+from shared.idempotency import Idempotency, KeyedRequest, Record
 from shared.ids import new_id
 
 REQUEST = b'{"email":"ada@example.com"}'
@@ -29,7 +30,12 @@ class Work:
 
 @pytest.fixture
 def repeatable(empty_stores: Any) -> Repeatable:
-    return Repeatable(empty_stores.replies, b"a secret for tests only", empty_stores.watch)
+    return process(empty_stores)
+
+
+def process(stores: Any, secret: bytes = b"a secret for tests only") -> Repeatable:
+    """One of the processes of the service."""
+    return Repeatable(Idempotency(stores.replies, str(new_id())), secret)
 
 
 async def test_a_repeated_request_is_answered_with_the_first_reply(repeatable: Repeatable) -> None:
@@ -37,7 +43,7 @@ async def test_a_repeated_request_is_answered_with_the_first_reply(repeatable: R
 
     replies = [await repeatable.once("register", key, REQUEST, work) for _ in range(3)]
 
-    assert [(reply.body, reply.is_replayed) for reply in replies] == [
+    assert [(reply.reply, reply.is_replayed) for reply in replies] == [
         (b"reply 1", False),
         (b"reply 1", True),
         (b"reply 1", True),
@@ -60,20 +66,7 @@ async def test_a_key_is_good_for_one_request(repeatable: Repeatable) -> None:
     with pytest.raises(IdempotencyMismatch):
         await repeatable.once("register", key, b"{}", work)
 
-    assert (await repeatable.once("another", key, b"{}", work)).body == b"reply 2"
-
-
-async def test_a_repeat_while_the_first_is_worked_on_is_told_to_wait(repeatable: Repeatable) -> None:
-    key, work = str(new_id()), Work()
-    work.may_end.clear()
-    first = asyncio.create_task(repeatable.once("register", key, REQUEST, work))
-    await work.has_begun.wait()
-
-    with pytest.raises(IdempotencyConflict):
-        await repeatable.once("register", key, REQUEST, work)
-    work.may_end.set()
-
-    assert (await first).body == b"reply 1"
+    assert (await repeatable.once("another", key, b"{}", work)).reply == b"reply 2"
 
 
 async def test_a_refused_request_may_be_made_again(repeatable: Repeatable) -> None:
@@ -85,23 +78,31 @@ async def test_a_refused_request_may_be_made_again(repeatable: Repeatable) -> No
     with pytest.raises(EmailTaken):
         await repeatable.once("register", key, REQUEST, refused)
 
-    assert (await repeatable.once("register", key, REQUEST, work)).body == b"reply 1"
+    assert (await repeatable.once("register", key, REQUEST, work)).reply == b"reply 1"
 
 
-async def test_a_request_that_died_with_its_process_may_be_made_again(
-    empty_stores: Any, repeatable: Repeatable
-) -> None:
+async def test_what_is_kept_holds_no_word_of_the_reply(empty_stores: Any) -> None:
+    kept: list[bytes] = []
+    finish = empty_stores.replies.finish
+
+    async def note(request: KeyedRequest, record: Record) -> None:
+        kept.append(record.reply)
+        await finish(request, record)
+
+    empty_stores.replies.finish = note
+    await process(empty_stores).once("register", str(new_id()), REQUEST, Work())
+
+    assert len(kept) == 1
+    assert b"reply" not in kept[0]
+
+
+async def test_another_process_opens_what_was_sealed_and_another_secret_does_not(empty_stores: Any) -> None:
     key, work = str(new_id()), Work()
-    work.may_end.clear()
-    died = asyncio.create_task(repeatable.once("register", key, REQUEST, work))
-    await work.has_begun.wait()
-    empty_stores.watch.forward(timedelta(seconds=31))
-    work.may_end.set()
+    await process(empty_stores).once("register", key, REQUEST, work)
 
-    again = await repeatable.once("register", key, REQUEST, Work())
-
-    assert not again.is_replayed
-    await died
+    assert (await process(empty_stores).once("register", key, REQUEST, work)).reply == b"reply 1"
+    stranger = await process(empty_stores, b"another secret").once("register", key, REQUEST, work)
+    assert not stranger.is_replayed
 
 
 async def test_a_key_is_forgotten_after_a_day(empty_stores: Any, repeatable: Repeatable) -> None:
@@ -109,4 +110,4 @@ async def test_a_key_is_forgotten_after_a_day(empty_stores: Any, repeatable: Rep
     await repeatable.once("register", key, REQUEST, work)
     empty_stores.watch.forward(timedelta(hours=24, seconds=1))
 
-    assert (await repeatable.once("register", key, b"{}", work)).body == b"reply 2"
+    assert (await repeatable.once("register", key, b"{}", work)).reply == b"reply 2"

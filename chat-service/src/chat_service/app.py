@@ -21,7 +21,6 @@ from chat_service.domain.answers import CachedAnswers
 from chat_service.domain.conversation import Conversation
 from chat_service.domain.epochs import Epochs
 from chat_service.domain.exports import Exports
-from chat_service.domain.idempotency import Idempotency
 from chat_service.domain.quota import Quota
 from chat_service.routes import analytics, history, internal
 from chat_service.routes.messages import DOCUMENTED, PATH, HotLane, SendMessage
@@ -41,6 +40,7 @@ from shared.cql import Cql
 from shared.cursors import Cursors
 from shared.errors import CapabilityUnavailable
 from shared.http_client import ServiceClient
+from shared.idempotency import Idempotency
 from shared.identity import IdentitySigner
 from shared.ids import new_id
 from shared.redis import RedisStore

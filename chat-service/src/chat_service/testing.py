@@ -21,7 +21,6 @@ from chat_service.domain.analytics import Counts
 from chat_service.domain.answers import CacheKey, Question, normalise
 from chat_service.domain.conversation import Rated
 from chat_service.domain.epochs import Published
-from chat_service.domain.idempotency import KeyedRequest, Record
 from chat_service.domain.turns import (
     Answer,
     Citation,
@@ -312,34 +311,6 @@ class InMemoryTurns:
     def _must_be_there(self) -> None:
         if self.is_away:
             raise CapabilityUnavailable(capability="conversations")
-
-
-class InMemoryReplies:
-    """Keyed replies that several twins of a process may share."""
-
-    def __init__(self) -> None:
-        self.records: dict[tuple[str, str, str, str], Record] = {}
-        self.dead: set[str] = set()
-
-    async def claim(self, request: KeyedRequest, record: Record) -> Record | None:
-        """Keep the record unless there is one."""
-        await asyncio.sleep(0)
-        if request.name in self.records:
-            return self.records[request.name]
-        self.records[request.name] = record
-        return None
-
-    async def finish(self, request: KeyedRequest, record: Record) -> None:
-        """Keep the reply."""
-        self.records[request.name] = record
-
-    async def release(self, request: KeyedRequest) -> None:
-        """Forget it."""
-        self.records.pop(request.name, None)
-
-    async def is_alive(self, holder: str) -> bool:
-        """Alive unless the test said otherwise."""
-        return holder not in self.dead
 
 
 class InMemoryFigures:

@@ -13,7 +13,6 @@ from knowledge_service.domain.bm25 import Bm25Ranker
 from knowledge_service.domain.current_publications import CurrentPublications
 from knowledge_service.domain.importing import Importing
 from knowledge_service.domain.indexes import Indexes, Room
-from knowledge_service.domain.keyed import KeyedReplies
 from knowledge_service.domain.publishing import Publishing
 from knowledge_service.domain.starter import starter_articles
 from knowledge_service.routes import answers, articles, imports
@@ -29,7 +28,9 @@ from shared.contracts.health import EngineStatus
 from shared.cql import Cql
 from shared.cursors import Cursors
 from shared.http_client import ServiceClient
+from shared.idempotency import Idempotency
 from shared.identity import IdentitySigner
+from shared.ids import new_id
 from shared.redis import RedisStore
 from shared.service import Service, create_app
 
@@ -48,7 +49,7 @@ class KnowledgeParts:
     publishing: Publishing
     importing: Importing
     answering: Answering
-    keyed_replies: KeyedReplies
+    idempotency: Idempotency
     cursors: Cursors
 
 
@@ -96,7 +97,7 @@ def make_app(settings: KnowledgeSettings) -> Service:
                 publishing=publishing,
                 importing=importing,
                 answering=Answering(current_publications),
-                keyed_replies=CqlKeyedReplies(cql, redis),
+                idempotency=Idempotency(CqlKeyedReplies(cql, redis), holder=str(new_id())),
                 cursors=Cursors(settings.cursor_key.get_secret_value().encode()),
             )
 

@@ -5,7 +5,6 @@ from uuid import UUID
 
 from knowledge_service.domain.articles import Article
 from knowledge_service.domain.importing import Import
-from knowledge_service.domain.keyed import KeyedReply, KeyedRequest
 from knowledge_service.domain.publications import Publication
 from shared.errors import CapabilityUnavailable
 
@@ -137,32 +136,6 @@ class InMemoryImports:
         """The report, unless there is none."""
         self._outage.check()
         return self._kept.get((organization_id, import_id))
-
-
-class InMemoryKeyedReplies:
-    """Twin of `CqlKeyedReplies`."""
-
-    def __init__(self) -> None:
-        self._kept: dict[KeyedRequest, KeyedReply] = {}
-        self._claimed: set[KeyedRequest] = set()
-
-    async def find(self, request: KeyedRequest) -> KeyedReply | None:
-        """The reply, unless there is none."""
-        return self._kept.get(request)
-
-    async def save(self, request: KeyedRequest, reply: KeyedReply) -> None:
-        """Remember a reply."""
-        self._kept[request] = reply
-
-    async def claim(self, request: KeyedRequest) -> bool:
-        """Whether nobody else is working on it."""
-        free = request not in self._claimed
-        self._claimed.add(request)
-        return free
-
-    async def release(self, request: KeyedRequest) -> None:
-        """It is not worked on any more."""
-        self._claimed.discard(request)
 
 
 class KnownEpochs:

@@ -1,6 +1,5 @@
 """The stores and their twins keep the same promises."""
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from uuid import UUID
 
@@ -10,18 +9,14 @@ from knowledge_service.domain.articles import Article, ArticleText, now
 from knowledge_service.domain.authoring import ArticleStore
 from knowledge_service.domain.current_publications import PublicationStore
 from knowledge_service.domain.importing import Import, ImportStore, RowError
-from knowledge_service.domain.keyed import KeyedReplies, KeyedReply, KeyedRequest
 from knowledge_service.domain.publications import CHUNK, Publication, digest_of, split
-from knowledge_service.settings import KnowledgeSettings
 from knowledge_service.store.articles import BUCKETS, CqlArticles
 from knowledge_service.store.imports import CqlImports
-from knowledge_service.store.keyed_replies import CqlKeyedReplies
 from knowledge_service.store.publications import CqlPublications
-from knowledge_service.testing import InMemoryArticles, InMemoryImports, InMemoryKeyedReplies, InMemoryPublications
+from knowledge_service.testing import InMemoryArticles, InMemoryImports, InMemoryPublications
 from shared.cql import Cql
 from shared.errors import CapabilityUnavailable
 from shared.ids import new_id
-from shared.redis import RedisStore
 
 BOTH = ["memory", pytest.param("cql", marks=pytest.mark.engines)]
 
@@ -44,17 +39,6 @@ def publications(request: pytest.FixtureRequest) -> PublicationStore:
 @pytest.fixture(params=BOTH)
 def imports(request: pytest.FixtureRequest) -> ImportStore:
     return InMemoryImports() if request.param == "memory" else CqlImports(request.getfixturevalue("cql"))
-
-
-@pytest.fixture(params=BOTH)
-async def replies(request: pytest.FixtureRequest) -> AsyncIterator[KeyedReplies]:
-    if request.param == "memory":
-        yield InMemoryKeyedReplies()
-        return
-    settings: KnowledgeSettings = request.getfixturevalue("settings")
-    redis = RedisStore(settings.data_url, capability="knowledge")
-    yield CqlKeyedReplies(request.getfixturevalue("cql"), redis)
-    await redis.close()
 
 
 def article(question: str = "How?", **text: object) -> Article:
@@ -188,25 +172,3 @@ async def test_a_report_is_found_as_it_was_saved(imports: ImportStore, organizat
 
     assert await imports.find(organization, begun.import_id) == ended
     assert await imports.find(str(new_id()), begun.import_id) is None
-
-
-async def test_a_keyed_reply_is_found_by_its_key_alone(replies: KeyedReplies, organization: str) -> None:
-    request = KeyedRequest(organization, "user", "POST /x", "key")
-    reply = KeyedReply("print", 201, b"{}", "/x/1")
-    assert await replies.find(request) is None
-
-    await replies.save(request, reply)
-
-    assert await replies.find(request) == reply
-    assert await replies.find(replace(request, user_id="other")) is None
-    assert await replies.find(replace(request, route="POST /y")) is None
-
-
-async def test_a_key_is_claimed_once_until_it_is_released(replies: KeyedReplies, organization: str) -> None:
-    request = KeyedRequest(organization, "user", "POST /x", "key")
-
-    assert await replies.claim(request)
-    assert not await replies.claim(request)
-    await replies.release(request)
-    assert await replies.claim(request)
-    await replies.release(request)

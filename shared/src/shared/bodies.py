@@ -1,4 +1,4 @@
-"""Strict reading of JSON bodies: what other parsers let pass or crash on is refused here, with a name for it."""
+"""Bodies within limits, and strict JSON: what other parsers let pass or crash on is refused here, and named."""
 
 import json
 import re
@@ -7,8 +7,10 @@ from typing import Any
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive, Scope
 
-from shared.errors import InvalidRequest, MalformedRequest, UnsupportedMediaType
+from shared.errors import BodyTooLarge, InvalidRequest, MalformedRequest, UnsupportedMediaType
 
 MAX_DEPTH = 32
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
@@ -72,6 +74,39 @@ def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - JSON is any of it
         except UnicodeEncodeError as error:
             raise InvalidRequest("A text in the body is not valid Unicode.") from error
     return value
+
+
+async def read_limited(scope: Scope, receive: Receive, limit: int) -> bytes:
+    """The body of a request.
+
+    Raises BodyTooLarge (413) as soon as it is known to be larger than `limit`, from what was announced or from what
+    came, and ClientDisconnect, which the edge counts, when the client left before its end.
+    """
+    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    if announced.isdigit() and int(announced) > limit:
+        raise BodyTooLarge
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limit:
+            raise BodyTooLarge
+        parts.append(part)
+        if not message.get("more_body"):
+            return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def receiving(body: bytes) -> Receive:
+    """A `receive` that gives a body that was read before."""
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive
 
 
 class _StrictRequest(Request):

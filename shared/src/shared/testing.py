@@ -5,10 +5,12 @@ import inspect
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import httpx2
 
+from shared.idempotency import ABANDONED, KEPT, KeyedRequest, Record
 from shared.identity import IdentitySigner
 from shared.ids import new_id
 from shared.principal import Principal
@@ -45,6 +47,38 @@ async def running(app: Service, service: str, principal: Principal | None = None
         ) as client,
     ):
         yield client
+
+
+class InMemoryReplies:
+    """Replies to keyed requests, shared by the twins of processes that share it; `dead` names those that ended."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.dead: set[str] = set()
+        self._clock = clock
+        self._records: dict[tuple[str, str, str, str], tuple[Record, float]] = {}
+
+    async def claim(self, request: KeyedRequest, mine: Record) -> Record | None:
+        """Keep `mine` unless there is a record that is neither too old nor abandoned."""
+        await asyncio.sleep(0)
+        known, at = self._records.get(request.name, (mine, 0.0))
+        age = timedelta(seconds=self._clock() - at)
+        if known is not mine and age <= (ABANDONED if known.reply is None else KEPT):
+            return known
+        self._records[request.name] = (mine, self._clock())
+        return None
+
+    async def finish(self, request: KeyedRequest, record: Record) -> None:
+        """Keep the record with its reply."""
+        self._records[request.name] = (record, self._clock())
+
+    async def release(self, request: KeyedRequest, record: Record) -> None:
+        """Forget this record."""
+        if self._records.get(request.name, (None, 0))[0] == record:
+            del self._records[request.name]
+
+    async def is_alive(self, holder: str) -> bool:
+        """Alive unless the test said otherwise."""
+        return holder not in self.dead
 
 
 class _Patience:

@@ -15,6 +15,7 @@ from shared.bodies import StrictRoute
 from shared.callers import CurrentPrincipal
 from shared.contracts import PublicRequest
 from shared.contracts.auth import Plan
+from shared.idempotency import KEY_PARAMETER, REPLAYED, REPLAYED_HEADER
 from shared.parts import Part
 from shared.principal import Role
 from shared.problems import responses
@@ -95,7 +96,11 @@ class MeOut(BaseModel):
 
 
 @router.post(
-    "/register", status_code=201, response_model=RegisteredOut, responses=responses(400, 409, 415, 422, 429, 503)
+    "/register",
+    status_code=201,
+    response_model=RegisteredOut,
+    responses={**responses(400, 409, 415, 422, 429, 503), 201: {"headers": REPLAYED_HEADER}},
+    openapi_extra={"parameters": [KEY_PARAMETER]},
 )
 async def register(
     body: RegisterIn,
@@ -112,8 +117,8 @@ async def register(
         return registered.model_dump_json().encode()
 
     reply = await repeatable.once("register", idempotency_key, body.model_dump_json().encode(), work)
-    headers = {"Idempotency-Replayed": "true"} if reply.is_replayed else {}
-    return Response(reply.body, 201, headers, "application/json")
+    headers = {REPLAYED: "true"} if reply.is_replayed else {}
+    return Response(reply.reply, 201, headers, "application/json")
 
 
 @router.post("/login", responses=responses(400, 401, 415, 422, 429, 503))

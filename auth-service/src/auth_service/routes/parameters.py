@@ -3,16 +3,21 @@
 from typing import Annotated
 from uuid import UUID
 
-from fastapi import Header
+from fastapi import Depends, Header, Request
 
 from shared.errors import NotFound
+from shared.idempotency import key_of
 from shared.ids import parse_id
 
 ClientAddress = Annotated[str, Header(alias="X-Client-Address", include_in_schema=False)]
 """The address that the gateway saw; only the gateway sets it."""
 
 
-IdempotencyKey = Annotated[str | None, Header(alias="Idempotency-Key", min_length=1, max_length=255)]
+async def _idempotency_key(request: Request) -> str | None:
+    return key_of(request.scope["headers"])
+
+
+IdempotencyKey = Annotated[str | None, Depends(_idempotency_key)]
 """Chosen by the client: a request repeated with it within 24 hours is answered with the first reply."""
 
 

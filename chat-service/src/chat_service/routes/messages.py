@@ -1,30 +1,25 @@
 """`POST /chat/message`: the hottest route, served as a plain ASGI endpoint and documented like any other."""
 
 import re
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import orjson
-from fastapi import Header
 from fastapi.routing import APIRoute
 from pydantic import TypeAdapter, ValidationError
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from chat_service.domain import message_ids
 from chat_service.domain.conversation import Conversation, Reply, Sending
-from chat_service.domain.idempotency import Idempotency, KeyedRequest, fingerprint
 from chat_service.routes.bodies import MessageIn, MessageOut
-from shared.bodies import parse_json
+from shared.bodies import parse_json, read_limited
 from shared.edge import header, send_problem
 from shared.errors import (
-    BodyTooLarge,
-    FieldError,
-    InvalidRequest,
-    MalformedRequest,
     ServiceError,
     Unauthenticated,
     UnsupportedMediaType,
 )
+from shared.idempotency import KEY_PARAMETER, Answered, Idempotency, KeyedRequest, fingerprint, key_of
 from shared.ids import parse_id
 from shared.principal import Caller, Principal
 from shared.problems import invalid, responses
@@ -34,7 +29,6 @@ PATH = "/chat/message"
 MAX_BODY = 1 << 20
 JSON = b"application/json"
 EVENT_STREAM = b"text/event-stream"
-KEY = re.compile(rb"[\x21-\x7e]{1,255}")
 PIECE = re.compile(r"\S*\s*(?:\S+\s*){0,7}")
 """A streamed piece of a reply: about eight words, spaces kept."""
 VERSION = 7
@@ -85,14 +79,14 @@ class SendMessage:
             tags=tuple(sorted(message.tags)),
         )
         parts = self._service.parts
-        key = header(scope, b"idempotency-key")
+        key = key_of(scope["headers"])
         if key is None:
             reply = await parts[Conversation].send_message(principal, sending)
             await _answer(scope, send, render(reply), reply.degraded, replayed=False)
             return
         request = _keyed(key, principal, body)
-        rendered, replayed = await _send_once(parts[Idempotency], parts[Conversation], principal, sending, request)
-        await _answer(scope, send, rendered, orjson.loads(rendered)["degraded"], replayed=replayed)
+        once = await _send_once(parts[Idempotency], parts[Conversation], principal, sending, request)
+        await _answer(scope, send, once.reply, orjson.loads(once.reply)["degraded"], replayed=once.is_replayed)
 
 
 async def _send_once(
@@ -101,12 +95,12 @@ async def _send_once(
     principal: Principal,
     sending: Sending,
     request: KeyedRequest,
-) -> tuple[bytes, bool]:
+) -> Answered:
     async def work(message_id: UUID) -> bytes:
         taken_over = Sending(message_id, sending.text, sending.session_id, sending.language, sending.tags)
         return render(await conversation.send_message(principal, taken_over))
 
-    return await idempotency.once(request, sending.message_id, work)
+    return await idempotency.once(request, work, work_id=sending.message_id)
 
 
 def _asker(scope: Scope) -> tuple[Principal, Caller]:
@@ -121,19 +115,7 @@ async def _read(scope: Scope, receive: Receive) -> bytes:
     media_type = (header(scope, b"content-type") or b"").partition(b";")[0].strip().lower()
     if media_type != JSON and not media_type.endswith(b"+json"):
         raise UnsupportedMediaType
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise MalformedRequest("The request body ended early.")
-        part = message.get("body", b"")
-        size += len(part)
-        if size > MAX_BODY:
-            raise BodyTooLarge
-        parts.append(part)
-        if not message.get("more_body"):
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+    return await read_limited(scope, receive, MAX_BODY)
 
 
 def _validated(body: Any) -> MessageIn:  # noqa: ANN401 - JSON is any of it
@@ -152,12 +134,9 @@ def _message_id(scope: Scope, caller: Caller) -> UUID:
     return message_ids.new_message_id()
 
 
-def _keyed(key: bytes, principal: Principal, body: object) -> KeyedRequest:
-    if not KEY.fullmatch(key):
-        wrong = FieldError("Idempotency-Key", "invalid_header", "must be 1-255 visible ASCII characters")
-        raise InvalidRequest(errors=(wrong,))
+def _keyed(key: str, principal: Principal, body: object) -> KeyedRequest:
     canonical = orjson.dumps(body, option=orjson.OPT_SORT_KEYS)
-    return KeyedRequest(principal.organization_id, principal.user_id, PATH, key.decode("ascii"), fingerprint(canonical))
+    return KeyedRequest(principal.organization_id, principal.user_id, PATH, key, fingerprint(canonical))
 
 
 def render(reply: Reply) -> bytes:
@@ -203,10 +182,7 @@ async def _answer(scope: Scope, send: Send, rendered: bytes, degraded: tuple[str
     await send({"type": "http.response.body", "body": body})
 
 
-async def send_message(
-    body: MessageIn,
-    idempotency_key: Annotated[str | None, Header(max_length=255)] = None,
-) -> MessageOut:
+async def send_message(body: MessageIn) -> MessageOut:
     """Answer a question and remember the exchange.
 
     With `Accept: text/event-stream` the reply comes as events: `reply` (pieces, `{"text"}`), then `message` (all).
@@ -221,6 +197,7 @@ DOCUMENTED = APIRoute(
     send_message,
     methods=["POST"],
     tags=["chat"],
+    openapi_extra={"parameters": [KEY_PARAMETER]},
     responses={
         **responses(400, 401, 409, 413, 415, 422, 429, 503),
         200: {"content": {EVENT_STREAM.decode(): {"schema": {"type": "string"}}}},

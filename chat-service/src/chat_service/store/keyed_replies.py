@@ -3,15 +3,16 @@
 import asyncio
 import hashlib
 import time
+from collections import OrderedDict
 from datetime import timedelta
 from uuid import UUID
 
 import orjson
 import structlog
 
-from chat_service.domain.idempotency import KEPT, KeyedRequest, Record
 from shared.cql import UNSET, Cql
 from shared.errors import CapabilityUnavailable, Overloaded
+from shared.idempotency import KEPT, KeyedRequest, Record
 from shared.redis import RedisStore
 
 log = structlog.get_logger()
@@ -24,6 +25,10 @@ INSERT INTO keyed_replies (organization_id, user_id, route, key, fingerprint, me
 VALUES (?, ?, ?, ?, ?, ?, ?) USING TTL ?"""
 FORGET = "DELETE FROM keyed_replies WHERE organization_id = ? AND user_id = ? AND route = ? AND key = ?"
 
+DELETE_IF_SAME = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end"
+
+REMEMBERED = 2_000
+"""Replies of this process kept in its memory, for the time that no store can be reached."""
 ALIVE = timedelta(milliseconds=1_500)
 ALIVE_EVERY = timedelta(milliseconds=400)
 ELSEWHERE = "cql"
@@ -40,42 +45,47 @@ def _holder(holder: str) -> str:
 
 
 class StoredReplies:
-    """Keyed replies for 24 hours. After redis-data was away, CQL is asked too, for what was kept there meanwhile."""
+    """Keyed replies for 24 hours. After redis-data was away, CQL is asked too, for what was kept there meanwhile.
+
+    Losing both raises nothing: what this process itself has done is known in its memory, which is read only then.
+    """
 
     def __init__(self, redis: RedisStore, cql: Cql, holder: str) -> None:
         self._redis = redis
         self._cql = cql
         self._holder = holder
         self._also_in_cql_until = 0.0
+        self._own: OrderedDict[tuple[str, str, str, str], Record] = OrderedDict()
 
-    async def claim(self, request: KeyedRequest, record: Record) -> Record | None:
+    async def claim(self, request: KeyedRequest, mine: Record) -> Record | None:
         """Keep the record unless there is one; the one there is, or None when this one was kept."""
-        name, raw = _name(request), _encode(record)
+        name, raw = _name(request), _encode(mine)
         try:
             found = await self._redis.run(lambda redis: redis.set(name, raw, nx=True, get=True, ex=KEPT))
         except CapabilityUnavailable:
             self._also_in_cql_until = time.monotonic() + KEPT.total_seconds()
-            return await self._claim_in_cql(request, record, write=True)
+            return await self._claim_in_cql(request, mine, write=True)
         if isinstance(found, bytes):
             return _decode(found)
         if time.monotonic() < self._also_in_cql_until:
-            return await self._claim_in_cql(request, record, write=False)
+            return await self._claim_in_cql(request, mine, write=False)
         return None
 
     async def finish(self, request: KeyedRequest, record: Record) -> None:
         """Keep the record with its reply."""
         name, raw = _name(request), _encode(record)
+        self._remember(request, record)
         try:
             await self._redis.run(lambda redis: redis.set(name, raw, ex=KEPT))
         except CapabilityUnavailable:
             self._also_in_cql_until = time.monotonic() + KEPT.total_seconds()
             await self._keep_in_cql(request, record)
 
-    async def release(self, request: KeyedRequest) -> None:
-        """Forget a request that failed."""
-        name = _name(request)
+    async def release(self, request: KeyedRequest, record: Record) -> None:
+        """Forget a request that failed, unless another process has taken it over."""
+        name, raw = _name(request), _encode(record)
         try:
-            await self._redis.run(lambda redis: redis.delete(name))
+            await self._redis.run(lambda redis: redis.eval(DELETE_IF_SAME, 1, name, raw))
         except CapabilityUnavailable:
             try:
                 await self._cql.execute(FORGET, request.name)
@@ -109,11 +119,17 @@ class StoredReplies:
                 await self._keep_in_cql(request, record)
         except (CapabilityUnavailable, Overloaded):
             log.warning("keyed_request_unchecked")
-        return None
+        return self._own.get(request.name) if write else None
+
+    def _remember(self, request: KeyedRequest, record: Record) -> None:
+        self._own[request.name] = record
+        self._own.move_to_end(request.name)
+        if len(self._own) > REMEMBERED:
+            self._own.popitem(last=False)
 
     async def _keep_in_cql(self, request: KeyedRequest, record: Record) -> None:
-        body = UNSET if record.body is None else record.body
-        values = (*request.name, record.fingerprint, record.message_id, body, int(KEPT.total_seconds()))
+        body = UNSET if record.reply is None else record.reply
+        values = (*request.name, record.fingerprint, record.work_id, body, int(KEPT.total_seconds()))
         try:
             await self._cql.execute(KEEP, values)
         except (CapabilityUnavailable, Overloaded):
@@ -121,8 +137,8 @@ class StoredReplies:
 
 
 def _encode(record: Record) -> bytes:
-    head = orjson.dumps([record.fingerprint, str(record.message_id), record.holder])
-    return head if record.body is None else head + b"\n" + record.body
+    head = orjson.dumps([record.fingerprint, str(record.work_id), record.holder])
+    return head if record.reply is None else head + b"\n" + record.reply
 
 
 def _decode(raw: bytes) -> Record:

@@ -1,44 +1,26 @@
-"""Requests that carry a key, so that a repeat gets the reply of the first."""
+"""What a keyed request of this service is answered with again."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Self
+
+import orjson
 
 
 @dataclass(frozen=True, slots=True)
-class KeyedRequest:
-    """Which request of whom a key stands for."""
+class KeptReply:
+    """A reply as it was sent."""
 
-    organization_id: str
-    user_id: str
-    route: str
-    key: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeyedReply:
-    """The reply a key was given; `fingerprint` tells whether a repeat is the same request."""
-
-    fingerprint: str
     status: int
-    body: bytes
     location: str
+    body: bytes
 
+    def packed(self) -> bytes:
+        """As one value, which is what `shared.idempotency` keeps."""
+        return orjson.dumps([self.status, self.location]) + b"\n" + self.body
 
-class KeyedReplies(Protocol):
-    """Replies by key, kept for 24 hours."""
-
-    async def find(self, request: KeyedRequest) -> KeyedReply | None:
-        """The reply, unless there is none."""
-        ...
-
-    async def save(self, request: KeyedRequest, reply: KeyedReply) -> None:
-        """Remember a reply."""
-        ...
-
-    async def claim(self, request: KeyedRequest) -> bool:
-        """Whether nobody else is working on it; best effort across replicas."""
-        ...
-
-    async def release(self, request: KeyedRequest) -> None:
-        """It is not worked on any more."""
-        ...
+    @classmethod
+    def unpacked(cls, packed: bytes) -> Self:
+        """The reply in such a value."""
+        head, _, body = packed.partition(b"\n")
+        status, location = orjson.loads(head)
+        return cls(int(status), str(location), body)

@@ -17,7 +17,7 @@ from knowledge_service.routes.bodies import (
     Tag,
     Wording,
 )
-from knowledge_service.routes.keyed import KeyedRoute
+from knowledge_service.routes.keyed import KEYED, KeyedRoute
 from knowledge_service.routes.parameters import ArticleId, Editor, Publisher, Reader
 from shared.cursors import Cursors
 from shared.fields import Cursor, Limit
@@ -30,7 +30,7 @@ READS = responses(401, 403, 404, 422, 429, 503, 504)
 WRITES = responses(400, 401, 403, 404, 409, 413, 415, 422, 429, 503, 504)
 
 
-@router.post("/articles", status_code=201, responses=WRITES)
+@router.post("/articles", status_code=201, responses=WRITES, openapi_extra=KEYED)
 async def draft_article(body: ArticleIn, principal: Editor, authoring: Part[Authoring]) -> ArticleOut:
     """Draft an article; it answers once it is published."""
     return ArticleOut.of(await authoring.draft_article(principal.organization_id, body.as_text()))
@@ -87,7 +87,7 @@ async def delete_article(article_id: ArticleId, principal: Editor, authoring: Pa
     return Response(status_code=204)
 
 
-@router.post("/publish", responses=WRITES)
+@router.post("/publish", responses=WRITES, openapi_extra=KEYED)
 async def publish(principal: Publisher, publishing: Part[Publishing]) -> PublishedOut:
     """Let the articles as they are now answer, all at once, under a new epoch."""
     publication = await publishing.publish(principal.organization_id)

@@ -14,9 +14,9 @@ from starlette.formparsers import MultiPartException
 from knowledge_service.domain.import_files import Row, UnreadableRow, format_of, read_rows, rows_of
 from knowledge_service.domain.importing import Import, Importing, ImportNotFound
 from knowledge_service.routes.bodies import ArticleIn
-from knowledge_service.routes.keyed import KeyedRoute, receiving
+from knowledge_service.routes.keyed import KEYED, KeyedRoute
 from knowledge_service.routes.parameters import Editor, Reader
-from shared.bodies import parse_json
+from shared.bodies import parse_json, read_limited, receiving
 from shared.contracts import PublicRequest
 from shared.errors import BodyTooLarge, FieldError, Forbidden, InvalidRequest, MalformedRequest, UnsupportedMediaType
 from shared.ids import parse_id
@@ -127,7 +127,7 @@ BODY: dict[str, Any] = {
     "/import",
     status_code=202,
     responses=responses(400, 401, 403, 409, 413, 415, 422, 429, 503, 504),
-    openapi_extra=BODY,
+    openapi_extra=BODY | KEYED,
 )
 async def import_articles(
     request: Request,
@@ -162,21 +162,10 @@ async def _reader(request: Request) -> Callable[[], list[Row]]:
     """What reads the rows of this request, later and in a thread."""
     media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if media_type == "application/json":
-        return functools.partial(rows_of, _articles(await _body(request, LARGEST)))
+        return functools.partial(rows_of, _articles(await read_limited(request.scope, request.receive, LARGEST)))
     if media_type == "multipart/form-data":
-        return await _file_reader(request, await _body(request, LARGEST + OVERHEAD))
+        return await _file_reader(request, await read_limited(request.scope, request.receive, LARGEST + OVERHEAD))
     raise UnsupportedMediaType("Send a file as multipart/form-data, or articles as application/json.")
-
-
-async def _body(request: Request, largest: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > largest:
-            raise BodyTooLarge
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _articles(body: bytes) -> list[Any]:

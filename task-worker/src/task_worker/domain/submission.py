@@ -6,6 +6,7 @@ from typing import Protocol
 from uuid import UUID
 
 from shared.errors import ServiceError
+from shared.idempotency import patiently
 from shared.principal import Principal
 from task_worker.domain.task import Key, NewTask, Task, TaskEnded, TaskNotFound
 
@@ -74,7 +75,7 @@ class Submission:
         When it is not known whether the reservation was made (a neighbour that does not answer, a process that dies)
         the refund noted by `claim` settles it.
         """
-        made_before = await self._tasks.claim(new, key)
+        made_before = await patiently(lambda: self._tasks.claim(new, key))
         if made_before is not None:
             return Submitted(await self.get_task(principal, made_before), replayed=True)
         try:

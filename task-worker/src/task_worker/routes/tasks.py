@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Path, Response
 from shared.callers import CurrentPrincipal
 from shared.cursors import Cursors
 from shared.fields import Cursor, Limit
+from shared.idempotency import KEY_PARAMETER, REPLAYED, REPLAYED_HEADER
 from shared.ids import new_id, parse_id
 from shared.parts import Part
 from shared.principal import Principal
@@ -38,20 +39,13 @@ FORM_BODY: dict[str, Any] = {
         },
     }
 }
-KEY_PARAMETER = {
-    "name": "Idempotency-Key",
-    "in": "header",
-    "required": False,
-    "schema": {"type": "string", "minLength": 1, "maxLength": 255, "pattern": "^[!-~]{1,255}$"},
-    "description": "The same key with the same body gives the same task for 24 hours.",
-}
 ACCEPTED: dict[int | str, dict[str, Any]] = {
     202: {
         "model": bodies.TaskAccepted,
         "description": "Taken in",
         "headers": {
             "Location": {"schema": {"type": "string"}, "description": "Where its status is."},
-            "Idempotency-Replayed": {"schema": {"type": "string"}, "description": "`true` for a repeated key."},
+            **REPLAYED_HEADER,
         },
     }
 }
@@ -139,7 +133,7 @@ async def _submit_task(kind: Kind, wish: Wish, principal: Principal, submission:
 def _accepted(submitted: Submitted) -> Response:
     headers = {"Location": f"/tasks/{submitted.task.id}/status"}
     if submitted.replayed:
-        headers["Idempotency-Replayed"] = "true"
+        headers[REPLAYED] = "true"
     body = bodies.accepted(submitted.task)
     return Response(body.model_dump_json(), status_code=202, headers=headers, media_type="application/json")
 

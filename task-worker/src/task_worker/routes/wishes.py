@@ -1,8 +1,7 @@
 """Reading a submission: JSON, or a form with a file, strictly and within limits."""
 
-import hashlib
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import NewType
@@ -14,8 +13,9 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 
-from shared.bodies import parse_json
+from shared.bodies import parse_json, read_limited
 from shared.errors import BodyTooLarge, FieldError, InvalidRequest, MalformedRequest, UnsupportedMediaType
+from shared.idempotency import fingerprint, key_of
 from shared.parts import Part
 from shared.problems import invalid
 from task_worker.domain.task import Key, Upload, WrongBody
@@ -26,8 +26,6 @@ FORM_OVERHEAD = 64 * 1024
 """Bytes that boundaries, part headers and the description may take beside the file."""
 UploadLimit = NewType("UploadLimit", int)
 """Bytes that an uploaded file may have."""
-KEY = re.compile(r"[!-~]{1,255}")
-SEPARATOR = b"\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +43,14 @@ class Wish:
         parts = [self.description.encode()]
         if self.upload is not None:
             parts += [self.upload.name.encode(), self.upload.content]
-        return Key(route, self.idempotency_key, hashlib.sha256(SEPARATOR.join(parts)).digest())
+        return Key(route, self.idempotency_key, bytes.fromhex(fingerprint(*parts)))
 
 
 async def read_json(request: Request) -> Wish:
     """A JSON body. Raises UnsupportedMediaType 415, BodyTooLarge 413, MalformedRequest 400, InvalidRequest 422."""
     if not _is_json(request):
         raise UnsupportedMediaType
-    return _wish(request, await _read(request, JSON_LIMIT), None)
+    return _wish(request, await read_limited(request.scope, request.receive, JSON_LIMIT), None)
 
 
 async def read_json_or_form(request: Request, upload_limit: Part[UploadLimit]) -> Wish:
@@ -73,17 +71,7 @@ def _wish(request: Request, body: bytes | dict[str, str], upload: Upload | None)
         wanted = TaskIn.model_validate(parse_json(body) if isinstance(body, bytes) else body)
     except ValidationError as error:
         raise invalid(error) from error
-    return Wish(wanted.description, upload, _key_text(request))
-
-
-def _key_text(request: Request) -> str | None:
-    given = request.headers.getlist("idempotency-key")
-    if not given:
-        return None
-    if len(given) > 1 or not KEY.fullmatch(given[0]):
-        message = "one key of 1 to 255 visible ASCII characters"
-        raise InvalidRequest(errors=(FieldError("Idempotency-Key", "invalid_key", message),))
-    return given[0]
+    return Wish(wanted.description, upload, key_of(request.scope["headers"]))
 
 
 def _media_type(request: Request) -> str:
@@ -95,27 +83,11 @@ def _is_json(request: Request) -> bool:
     return media_type == "application/json" or media_type.endswith("+json")
 
 
-async def _read(request: Request, limit: int) -> bytes:
-    return b"".join([piece async for piece in _limited(request, limit)])
-
-
-async def _limited(request: Request, limit: int) -> AsyncIterator[bytes]:
-    """The body, refused as soon as it is known to be too large."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdigit() and int(announced) > limit:
-        raise BodyTooLarge
-    read = 0
-    async for piece in request.stream():
-        read += len(piece)
-        if read > limit:
-            raise BodyTooLarge
-        yield piece
-
-
 async def _parse(request: Request, limit: int) -> FormData:
+    body = await read_limited(request.scope, request.receive, limit)
+
     async def pieces() -> AsyncGenerator[bytes, None]:
-        async for piece in _limited(request, limit):
-            yield piece
+        yield body
 
     try:
         return await MultiPartParser(
