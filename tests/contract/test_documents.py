@@ -93,3 +93,25 @@ def test_the_data_model_names_every_table_and_no_other() -> None:
     }
 
     assert described == made
+
+
+DECISIONS = sorted((ROOT / "docs/adr").glob("0*.md"))
+
+
+@pytest.mark.parametrize("page", DECISIONS, ids=[page.stem for page in DECISIONS])
+def test_every_decision_names_the_check_that_holds_it(page: Path) -> None:
+    _, found, held = page.read_text(encoding="utf-8").partition("\n## Held by\n")
+    checks = re.findall(r"`([^`]+)`", held)
+
+    assert found
+    assert checks
+    for check in checks:
+        target = check.removeprefix("make ")
+        exists = (ROOT / check).exists() if target == check else f"\n{target}:" in (ROOT / "Makefile").read_text()
+        assert exists, f"{page.name} names {check}"
+
+
+def test_the_list_of_decisions_is_whole() -> None:
+    listed = re.findall(r"\((0[^)]*\.md)\)", (ROOT / "docs/adr/README.md").read_text(encoding="utf-8"))
+
+    assert listed == [page.name for page in DECISIONS]

@@ -1,4 +1,4 @@
-"""What each capability promises while an engine is away: one table for the services, the chaos tests and the docs."""
+"""What each capability promises while an engine is away: one table for /health, chaos tests and docs."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
