@@ -1,4 +1,4 @@
-"""Writes what the documents take from the code: settings and the degradation table. `--check` only looks."""
+"""Writes what documents take from the code: settings, degradation, events, metrics. `--check` only looks."""
 
 import argparse
 import importlib
@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import observed
 from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -86,7 +87,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    wanted = {"configuration.md": "\n".join(configuration()), "architecture.md": architecture()}
+    wanted = {
+        "configuration.md": "\n".join(configuration()),
+        "architecture.md": architecture(),
+        "operations/events-and-metrics.md": "\n".join([*observed.as_markdown(), ""]),
+    }
     stale = [
         name
         for name, text in wanted.items()
