@@ -1,6 +1,7 @@
 """Imports in the background: what is counted, what is waited for, what is said when a process dies."""
 
 import asyncio
+import time
 from datetime import timedelta
 
 import pytest
@@ -109,10 +110,10 @@ async def test_a_foreign_import_is_not_there(world: World) -> None:
 
 async def test_the_loop_is_free_while_an_import_runs(world: World) -> None:
     begun = await world.import_(5_000)
-    loop = asyncio.get_running_loop()
-    longest, last = 0.0, loop.time()
+    longest, last = 0.0, time.thread_time()
     while (report := await world.imports.find(ORGANIZATION, begun.import_id)) and report.state == "running":
         await asyncio.sleep(0)
-        longest, last = max(longest, loop.time() - last), loop.time()
+        # CPU of this thread, not time: how busy the machine is makes no turn of the loop longer
+        longest, last = max(longest, time.thread_time() - last), time.thread_time()
 
-    assert longest < 0.3
+    assert longest < 0.05
