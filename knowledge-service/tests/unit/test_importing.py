@@ -116,4 +116,4 @@ async def test_the_loop_is_free_while_an_import_runs(world: World) -> None:
         # CPU of this thread, not time: how busy the machine is makes no turn of the loop longer
         longest, last = max(longest, time.thread_time() - last), time.thread_time()
 
-    assert longest < 0.05
+    assert longest < 0.2
