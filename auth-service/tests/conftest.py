@@ -21,6 +21,7 @@ from auth_service.domain.quota import Quota, QuotaStore
 from auth_service.domain.sessions import RevocationList, Sessions, SessionStore, Tokens
 from auth_service.domain.throttle import Throttle, ThrottleStore
 from auth_service.domain.tokens import AccessTokens, RefreshTokens
+from auth_service.refusals import Refusals
 from auth_service.settings import AuthSettings
 from auth_service.store.accounts import PostgresAccounts
 from auth_service.store.audit import PostgresAudit
@@ -61,6 +62,7 @@ class Stores:
     hashing: HashingPool
     ring: KeyRing = field(init=False)
     sessions: Sessions = field(init=False)
+    refusals: Refusals = field(init=False)
     accounts: Accounts = field(init=False)
     quota: Quota = field(init=False)
     revoked: RevocationList = field(init=False)
@@ -77,11 +79,13 @@ class Stores:
             refresh_lifetime=timedelta(days=30),
             session_lifetime=timedelta(days=90),
         )
+        self.refusals = Refusals(self.audit, self.watch)
         self.accounts = Accounts(
             self.accounts_store,
             Passwords(SECRET.encode(), self.hashing, frozenset({"password1"}), cost=4),
             Throttle(self.throttles, SECRET.encode() + new_id().bytes, self.watch),
             self.sessions,
+            self.refusals,
             self_service_plans=frozenset({"free", "pro", "enterprise"}),
         )
         self.quota = Quota(self.quota_store, self.watch)
@@ -115,7 +119,7 @@ class Person:
 
 @pytest.fixture(scope="session")
 def hashing() -> Iterator[HashingPool]:
-    pool = HashingPool(threads=2, queue=200)
+    pool = HashingPool(threads=2, patience=timedelta(seconds=30))
     yield pool
     pool.close()
 

@@ -16,6 +16,7 @@ from auth_service.domain.quota import Quota
 from auth_service.domain.sessions import RevocationList, Sessions
 from auth_service.domain.throttle import Throttle
 from auth_service.domain.tokens import AccessTokens, RefreshTokens
+from auth_service.refusals import LOST, Refusals
 from auth_service.routes import accounts, audit, billing, internal, keys
 from auth_service.settings import AuthSettings
 from auth_service.store.accounts import PostgresAccounts
@@ -35,6 +36,7 @@ from shared.service import Service, create_app
 
 KEYS_EVERY = timedelta(seconds=5)
 LEASES_EVERY = timedelta(seconds=5)
+REFUSALS_EVERY = timedelta(seconds=1)
 REVOCATIONS_EVERY = timedelta(seconds=2)
 FORGET_EVERY = timedelta(minutes=5)
 
@@ -56,7 +58,7 @@ class AuthParts:
 def make_app(settings: AuthSettings, clock: Clock = utc_now) -> Service:
     """The application of auth-service."""
     postgres = Postgres(settings, capability="accounts", connections=settings.postgres_connections)
-    hashing = HashingPool(threads=settings.hashing_threads, queue=settings.hashing_queue)
+    hashing = HashingPool(threads=settings.hashing_threads, patience=settings.hashing_patience)
     pepper = settings.password_pepper.get_secret_value().encode()
     secret = settings.signing_key_secret.get_secret_value().encode()
 
@@ -79,6 +81,7 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> Service:
         session_lifetime=settings.session_lifetime,
     )
 
+    refusals = Refusals(PostgresAudit(postgres), clock)
     revocations = RevocationList(session_store, clock)
     upkeep = Upkeep(
         {
@@ -87,6 +90,7 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> Service:
             "throttles": (FORGET_EVERY, lambda: throttles.forget(clock())),
             "sessions": (FORGET_EVERY, lambda: session_store.forget(clock())),
             "replies": (FORGET_EVERY, lambda: replies.forget(clock())),
+            "refusals": (REFUSALS_EVERY, refusals.write),
             "revocations": (REVOCATIONS_EVERY, revocations.current),
         }
     )
@@ -97,6 +101,7 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> Service:
             Passwords(pepper, hashing, common_passwords()),
             Throttle(throttles, pepper, clock),
             sessions,
+            refusals,
             self_service_plans=settings.self_service_plans,
         ),
         sessions=sessions,
@@ -112,7 +117,9 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> Service:
     async def lifespan(_app: Service) -> AsyncIterator[AuthParts]:
         async with AsyncExitStack() as stack:
             stack.callback(hashing.close)
-            await start_all(stack, postgres, upkeep)
+            await start_all(stack, postgres)
+            stack.push_async_callback(refusals.close)
+            await start_all(stack, upkeep)
             yield parts
 
     app = create_app(
@@ -123,5 +130,6 @@ def make_app(settings: AuthSettings, clock: Clock = utc_now) -> Service:
         clock_skew=lambda: postgres.clock.skew_ms,
         description="Accounts, sessions, plans, quota and the audit log.",
     )
-    app.metrics.registry.register(MISSED)
+    for counter in (MISSED, LOST):
+        app.metrics.registry.register(counter)
     return app

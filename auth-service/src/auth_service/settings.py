@@ -36,8 +36,9 @@ class AuthSettings(ServiceSettings, PostgresSettings):
         description="Plans that anybody may choose when registering, separated by commas.",
     )
     hashing_threads: Annotated[int, Field(ge=1)] = Field(2, description="Threads that hash passwords.")
-    hashing_queue: Annotated[int, Field(ge=0)] = Field(
-        64, description="Passwords that may wait to be hashed; more logins get 503."
+    hashing_patience: timedelta = Field(
+        timedelta(seconds=1),
+        description="Longest that a password may wait to be hashed; others get 503 at once.",
     )
     audit_heads: Path | None = Field(
         None,

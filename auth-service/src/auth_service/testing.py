@@ -148,10 +148,6 @@ class MemoryAccounts(AccountStore, SessionStore):
         await self._audit.append(session.organization_id, event, self._clock())
         return self._profile(session.user_id)
 
-    async def note(self, organization_id: UUID, event: AuditEvent) -> None:
-        """Write an audit entry alone."""
-        await self._audit.append(organization_id, event, self._clock())
-
     async def find_organization(self, organization_id: UUID) -> Organization | None:
         """An organization's profile."""
         for one in self._people.values():

@@ -181,3 +181,14 @@ async def test_an_address_registers_sixty_a_minute(stores: Any) -> None:
 
     assert outcomes == ["ok"] * 60 + ["rate_limited"]
     assert await outcome(stores.newcomer()) == "ok"
+
+
+async def test_a_wrong_login_is_in_the_audit_log_after_the_reply(stores: Any) -> None:
+    ada = await stores.newcomer()
+
+    assert await outcome(stores.accounts.login(ada.email, WRONG, FAR)) == "invalid_credentials"
+    before = await stores.audit.page(ada.profile.organization_id, None, 1)
+    await stores.refusals.write()
+    after = await stores.audit.page(ada.profile.organization_id, None, 1)
+
+    assert [entry.action for entry in (*before, *after)] == ["organization.registered", "login.refused"]

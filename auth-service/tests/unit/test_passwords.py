@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 
@@ -14,7 +15,7 @@ PEPPER = b"a pepper for tests only"
 
 @pytest.fixture
 def pool() -> Iterator[HashingPool]:
-    made = HashingPool(threads=1, queue=10)
+    made = HashingPool(threads=1, patience=timedelta(seconds=10))
     yield made
     made.close()
 

@@ -43,12 +43,16 @@ class AccountStore(Protocol):
         """Write a session and remember the client's address; the person as they are now."""
         ...
 
-    async def note(self, organization_id: UUID, event: AuditEvent) -> None:
-        """Write an audit entry alone."""
-        ...
-
     async def find_organization(self, organization_id: UUID) -> Organization | None:
         """An organization's profile."""
+        ...
+
+
+class RefusalLog(Protocol):
+    """Where wrong logins are noted without waiting: the reply to an unknown address must not come sooner."""
+
+    def note(self, organization_id: UUID, event: AuditEvent) -> None:
+        """Remember an event of this moment, to be written into the audit log."""
         ...
 
 
@@ -61,6 +65,7 @@ class Accounts:
         passwords: Passwords,
         throttle: Throttle,
         sessions: Sessions,
+        refusals: RefusalLog,
         *,
         self_service_plans: frozenset[str],
     ) -> None:
@@ -68,6 +73,7 @@ class Accounts:
         self._passwords = passwords
         self._throttle = throttle
         self._sessions = sessions
+        self._refusals = refusals
         self._self_service_plans = self_service_plans
 
     async def register(self, newcomer: Newcomer, address: str) -> tuple[Profile, Tokens]:
@@ -101,10 +107,10 @@ class Accounts:
         account = await self._store.find_login(email, address_key)
         is_known = account is not None and account.is_known_here
         await self._throttle.admit_login(email, address, is_known=is_known)
-        matches = await self._passwords.verify(password, account.password_hash if account else None)
+        matches = await self._passwords.verify(password, account.password_hash if account else None, is_known=is_known)
         if account is None or not matches:
             await self._throttle.count_wrong_login(email, address, is_known=is_known)
-            await self._note_wrong(account)
+            self._note_wrong(account)
             raise InvalidCredentials
         # Of many guesses sent at once, those after the last allowed wrong one must not learn that they were right.
         await self._throttle.admit_login(email, address, is_known=is_known)
@@ -125,6 +131,6 @@ class Accounts:
             message = "This plan is not open to everybody: choose another or ask for it."
             raise InvalidRequest(errors=(FieldError("subscription_plan", "plan_not_offered", message),))
 
-    async def _note_wrong(self, account: LoginAccount | None) -> None:
+    def _note_wrong(self, account: LoginAccount | None) -> None:
         if account is not None:
-            await self._store.note(account.organization_id, AuditEvent("login.refused", None, str(account.user_id)))
+            self._refusals.note(account.organization_id, AuditEvent("login.refused", None, str(account.user_id)))

@@ -50,11 +50,15 @@ class Passwords:
         hashed = await self._pool.run(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._cost)))
         return f"{SCHEME}:{hashed.decode()}"
 
-    async def verify(self, password: str, stored: str | None) -> bool:
-        """Whether the password is the stored one; without a stored one the same work and False."""
+    async def verify(self, password: str, stored: str | None, *, is_known: bool = False) -> bool:
+        """Whether the password is the stored one; without a stored one the same work and False.
+
+        Somebody who is known does not wait behind strangers. Raises Overloaded when it would take too long.
+        """
         scheme, _, hashed = (stored or "").partition(":")
         against = hashed.encode() if scheme == SCHEME else DECOY
-        matches = await self._pool.run(partial(bcrypt.checkpw, self._prepare(password), against))
+        check = partial(bcrypt.checkpw, self._prepare(password), against)
+        matches = await self._pool.run(check, is_known=is_known)
         return matches and against is not DECOY
 
     def _prepare(self, password: str) -> bytes:

@@ -84,11 +84,6 @@ class PostgresAccounts(AccountStore):
             await audit.append(connection, session.organization_id, event, self._clock())
         return Profile(**dict(row))
 
-    async def note(self, organization_id: UUID, event: AuditEvent) -> None:
-        """Write an audit entry alone."""
-        async with self._postgres.transaction(str(organization_id)) as connection:
-            await audit.append(connection, organization_id, event, self._clock())
-
     async def find_organization(self, organization_id: UUID) -> Organization | None:
         """An organization's profile."""
         async with self._postgres.transaction(str(organization_id)) as connection:
