@@ -154,11 +154,14 @@ async def test_after_ten_wrong_ones_the_right_password_is_not_told_elsewhere_but
 
 
 @pytest.mark.parametrize(
-    ("changes", "field"), [({"plan": "pro"}, "subscription_plan"), ({"password": "password1"}, "password")]
+    ("changes", "field", "asked"),
+    [({"plan": "pro"}, "subscription_plan", []), ({"password": "password1"}, "password", ["take"])],
 )
-async def test_a_registration_that_is_refused_asks_no_store(world: World, changes: dict[str, str], field: str) -> None:
+async def test_a_registration_that_is_refused_asks_no_more_than_the_throttle(
+    world: World, changes: dict[str, str], field: str, asked: list[str]
+) -> None:
     with pytest.raises(InvalidRequest) as refusal:
         await world.register(**changes)
 
     assert [error.field for error in refusal.value.errors] == [field]
-    assert world.asked == []
+    assert world.asked == asked

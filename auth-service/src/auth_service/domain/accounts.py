@@ -27,6 +27,12 @@ class Newcomer:
     name: str
     sample: bool
 
+    @property
+    def personal(self) -> tuple[str, ...]:
+        """What somebody who guesses their password would try first."""
+        name, _, domain = self.email.partition("@")
+        return (name, domain, self.organization, self.name)
+
 
 class AccountStore(Protocol):
     """Where people, organizations and their first session are written."""
@@ -79,12 +85,12 @@ class Accounts:
     async def register(self, newcomer: Newcomer, address: str) -> tuple[Profile, Tokens]:
         """A new organization with its owner, logged in.
 
-        Raises EmailTaken (409), InvalidRequest (422) for a plan that is not offered or a common password, and
+        Raises EmailTaken (409), InvalidRequest (422) for a plan that is not offered or a weak password, and
         RateLimited (429) for too many from one address.
         """
         self._refuse_plan(newcomer.plan)
-        self._passwords.refuse_common(newcomer.password)
         await self._throttle.count_registration(address)
+        await self._passwords.refuse_weak(newcomer.password, newcomer.personal)
         address_key = self._throttle.address_key(address)
         if await self._store.find_login(newcomer.email, address_key):
             await self._throttle.count_email_taken(address)

@@ -1,20 +1,29 @@
 """Passwords: which ones are accepted, and how they are kept."""
 
+import asyncio
 import gzip
 import hashlib
 import hmac
 import unicodedata
 from base64 import b64encode
+from collections.abc import Sequence
 from functools import partial
 from importlib.resources import files
 
 import bcrypt
 
+from auth_service.domain.guessing import FEWEST_GUESSES, bare, guesses
 from auth_service.domain.hashing import HashingPool
 from shared.errors import FieldError, InvalidRequest
 
 COST = 10
 """About 60 ms of one core (performance.md); 12 would be 250 ms."""
+
+COMMON = "This password is one of the most common ones and would be guessed: choose another."
+WEAK = (
+    "This password would be guessed soon, although it is long enough: it is made of common words, names, dates, "
+    "repeats or keyboard rows. Take three or four words that have nothing to do with one another or with you."
+)
 
 SCHEME = "bcrypt-hmac-sha384"
 """Stored in front of each hash, so that another scheme can follow."""
@@ -38,11 +47,18 @@ class Passwords:
         self._common = common
         self._cost = cost
 
-    def refuse_common(self, password: str) -> None:
-        """Raises InvalidRequest (422) for a password that is on the list, whatever its case."""
-        if _normalised(password).casefold() in self._common:
-            message = "This password is one of the most common ones and would be guessed: choose another."
-            raise InvalidRequest(errors=(FieldError("password", "common_password", message),))
+    async def refuse_weak(self, password: str, personal: Sequence[str] = ()) -> None:
+        """Raises InvalidRequest (422) for a password that is on the list, or that would be guessed soon.
+
+        `personal` is what a guesser knows of the person: the parts of their address, their names.
+        """
+        normalised = _normalised(password)
+        if normalised.casefold() in self._common:
+            raise InvalidRequest(errors=(FieldError("password", "common_password", COMMON),))
+        left = bare(normalised, personal)
+        is_dressed = not left or left in self._common
+        if is_dressed or await asyncio.to_thread(guesses, normalised, personal) < FEWEST_GUESSES:
+            raise InvalidRequest(errors=(FieldError("password", "weak_password", WEAK),))
 
     async def hash(self, password: str) -> str:
         """What to store for a password. Raises Overloaded when too many wait."""
