@@ -194,6 +194,15 @@ class CapabilityUnavailable(ServiceError):
         return str(self.extra["capability"])
 
 
+class ClockSkew(ServiceError):
+    """The clocks of our servers differ by too much: this is our fault, not yours; try again shortly."""
+
+    status = 503
+
+    def __init__(self, detail: str | None = None, *, retry_after: int | None = 30, **extra: Any) -> None:  # noqa: ANN401
+        super().__init__(detail, retry_after=retry_after, **extra)
+
+
 class Overloaded(ServiceError):
     """Too much is going on right now: try again shortly."""
 

@@ -1,7 +1,10 @@
 """The short-lived signed identity by which services show each other who is asking.
 
 Format: base64url(JSON claims) "." base64url(HMAC-SHA256), both without padding. Claims: iss (calling service),
-aud (called service), exp (unix seconds, at most 60 ahead), and for a person sub, org, role, plan, jti.
+aud (called service), exp (unix seconds, 60 ahead), and for a person sub, org, role, plan, jti.
+
+Signer and verifier need not have the same time: their clocks may differ by TOLERANCE. Beyond that a genuine identity is
+refused as ClockSkew (503), never as 401, which would blame the person (docs/adr/0012).
 """
 
 import hashlib
@@ -13,15 +16,31 @@ from collections.abc import Callable
 from typing import Any
 
 import orjson
+import structlog
+from prometheus_client import Counter
 
-from shared.errors import Unauthenticated
+from shared.errors import ClockSkew, Unauthenticated
 from shared.principal import Caller, Principal
 
 HEADER = b"x-internal-identity"
 LIFETIME = 60
 REUSE = 30
 """Seconds an identity lives, and seconds a signer hands out the same one before it signs again."""
+TOLERANCE = 60
+"""Seconds by which the clock of who signs may differ from the clock of who verifies."""
+TELL_EVERY = 60
+"""Seconds between two log lines about the clock of the same service; the counter counts each refusal."""
 CACHE_SIZE = 20_000
+
+SKEWED = Counter(
+    "identity_clock_skew",
+    "Genuine identities refused because the clocks of two services differ by more than a minute.",
+    ("issuer",),
+    registry=None,
+)
+"""One count for the process: every registry offers it (shared.metrics)."""
+
+log = structlog.get_logger()
 
 
 def _encode(raw: bytes) -> bytes:
@@ -72,9 +91,13 @@ class IdentityVerifier:
         self._audience = audience
         self._clock = clock
         self._verified: dict[bytes, tuple[float, Caller]] = {}
+        self._told: dict[str, float] = {}
 
     def verify(self, token: bytes | None) -> Caller:
-        """Who calls; raises Unauthenticated for anything but a valid, living identity made for this service."""
+        """Who calls; raises Unauthenticated for anything but a genuine, living identity made for this service.
+
+        Raises ClockSkew for a genuine one whose time cannot be: neighbours sign afresh, so a clock is wrong.
+        """
         if not token:
             raise Unauthenticated("This service is reached through the gateway only.")
         now = self._clock()
@@ -94,11 +117,22 @@ class IdentityVerifier:
             claims = orjson.loads(_decode(body)) if genuine else {}
         except (Base64Error, ValueError) as error:
             raise Unauthenticated("The internal identity is not readable.") from error
-        if not genuine or claims.get("aud") != self._audience or not now < claims.get("exp", 0) <= now + LIFETIME + 5:
+        if not genuine or claims.get("aud") != self._audience:
             raise Unauthenticated("The internal identity is not valid here.")
+        dies = float(claims["exp"]) + TOLERANCE
+        if not now < dies <= now + LIFETIME + 2 * TOLERANCE:
+            raise self._skewed(str(claims["iss"]), ahead=dies - TOLERANCE - LIFETIME - now, now=now)
         principal = (
             Principal(claims["sub"], claims["org"], claims["role"], claims["plan"], claims["jti"])
             if "sub" in claims
             else None
         )
-        return float(claims["exp"]), Caller(claims["iss"], principal)
+        return dies, Caller(claims["iss"], principal)
+
+    def _skewed(self, issuer: str, *, ahead: float, now: float) -> ClockSkew:
+        """`ahead`: by how many seconds the issuer's clock is, when the identity was signed just now."""
+        SKEWED.labels(issuer).inc()
+        if now >= self._told.get(issuer, 0) + TELL_EVERY:
+            self._told[issuer] = now
+            log.error("clock_skew", issuer=issuer, seconds_ahead=round(ahead))
+        return ClockSkew()

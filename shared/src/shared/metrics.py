@@ -6,6 +6,7 @@ from collections.abc import Callable
 from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
 
 from shared.background import ENDED
+from shared.identity import SKEWED
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -16,6 +17,7 @@ class RequestMetrics:
     def __init__(self, service: str) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(ENDED)
+        self.registry.register(SKEWED)
         self._histogram = Histogram(
             "http_server_request_duration_seconds",
             "Time from the first byte of a request to the last byte of its reply.",

@@ -1,13 +1,14 @@
 import pytest
+from structlog.testing import capture_logs
 
-from shared.errors import Unauthenticated
-from shared.identity import IdentitySigner, IdentityVerifier
+from shared.errors import ClockSkew, Unauthenticated
+from shared.identity import LIFETIME, SKEWED, TOLERANCE, IdentitySigner, IdentityVerifier
 from shared.testing import KEY, somebody
 
 
 class Clock:
-    def __init__(self) -> None:
-        self.now = 1_000_000.0
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
 
     def __call__(self) -> float:
         return self.now
@@ -29,16 +30,60 @@ def test_a_service_calls_on_its_own_behalf() -> None:
     assert caller.principal is None
 
 
-def test_an_identity_dies_after_a_minute_even_when_it_was_verified_before() -> None:
+def test_an_identity_dies_after_its_minute_and_the_tolerance_even_when_it_was_verified_before() -> None:
     clock = Clock()
     token = IdentitySigner(KEY, "gateway", clock).sign("chat-service", somebody())
     verifier = IdentityVerifier(KEY, "chat-service", clock)
     verifier.verify(token)
 
-    clock.now += 61
+    clock.now += LIFETIME + TOLERANCE - 1
+    verifier.verify(token)
+    clock.now += 1
+
+    with pytest.raises(ClockSkew):
+        verifier.verify(token)
+
+
+@pytest.mark.parametrize("ahead", [2, 10, -2, -10, 59, -59])
+@pytest.mark.parametrize("age", [0, 29])
+def test_clocks_that_differ_by_less_than_a_minute_refuse_nobody(ahead: int, age: int) -> None:
+    verifying = Clock()
+    signing = Clock(verifying.now + ahead)
+    ada = somebody()
+    signer, verifier = IdentitySigner(KEY, "gateway", signing), IdentityVerifier(KEY, "chat-service", verifying)
+    signer.sign("chat-service", ada)
+
+    signing.now += age
+    verifying.now += age
+
+    assert verifier.verify(signer.sign("chat-service", ada)).principal == ada
+
+
+@pytest.mark.parametrize("ahead", [90, -120, 3_600, -86_400])
+def test_clocks_that_differ_by_more_are_our_fault_and_are_told_once_a_minute(ahead: int) -> None:
+    verifying = Clock()
+    signer = IdentitySigner(KEY, "knowledge-service", Clock(verifying.now + ahead))
+    verifier = IdentityVerifier(KEY, "chat-service", verifying)
+    counted = SKEWED.labels("knowledge-service")._value.get()
+
+    with capture_logs() as logs:
+        for _ in range(3):
+            with pytest.raises(ClockSkew) as refusal:
+                verifier.verify(signer.sign("chat-service", somebody()))
+
+    assert (refusal.value.status, refusal.value.code) == (503, "clock_skew")
+    assert SKEWED.labels("knowledge-service")._value.get() == counted + 3
+    assert [(line["event"], line["issuer"], line["seconds_ahead"]) for line in logs] == [
+        ("clock_skew", "knowledge-service", ahead)
+    ]
+
+
+def test_a_signature_is_judged_before_the_clock() -> None:
+    verifying = Clock()
+    forged = IdentitySigner(b"another key that is long enough", "gateway", Clock(verifying.now + 900))
 
     with pytest.raises(Unauthenticated):
-        verifier.verify(token)
+        IdentityVerifier(KEY, "chat-service", verifying).verify(forged.sign("chat-service"))
 
 
 def test_a_signer_renews_long_before_the_identity_dies() -> None:

@@ -1,14 +1,20 @@
 """Who is let in: access tokens, verified once and remembered, and checked against what was revoked on every request."""
 
 import hashlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import structlog
+
 from shared.contracts.auth import Revocations
-from shared.errors import CapabilityUnavailable, Unauthenticated
+from shared.errors import CapabilityUnavailable, ClockSkew, Unauthenticated
+from shared.identity import SKEWED, TOLERANCE
 from shared.principal import Principal
+
+log = structlog.get_logger()
 
 MAX_TOKEN = 8 * 1024
 REMEMBERED = 60.0
@@ -26,13 +32,14 @@ class Claims:
     session_id: str
     issued_at: float
     expires_at: float
+    not_before: float = 0.0
 
 
 class SignatureCheck(Protocol):
     """Checks a token against the keys of auth-service."""
 
     async def check(self, token: str) -> Claims:
-        """The claims; raises Unauthenticated, or CapabilityUnavailable while no key is known."""
+        """The claims, whatever their time; raises Unauthenticated, or CapabilityUnavailable while no key is known."""
 
 
 @dataclass(slots=True)
@@ -44,9 +51,16 @@ class Revoked:
     users: dict[str, float] = field(default_factory=dict)
     organizations: dict[str, float] = field(default_factory=dict)
     is_known: bool = False
+    ahead: float = 0.0
+    """Seconds by which our clock is ahead of auth-service's, as the newest snapshot showed."""
+    as_of: float = math.inf
 
-    def replace(self, snapshot: Revocations) -> None:
-        """Take over a newer snapshot."""
+    def replace(self, snapshot: Revocations, clock: Callable[[], float] = time.time) -> None:
+        """Take over a newer snapshot. One that auth-service could not renew, as the first may be, tells no time."""
+        as_of = snapshot.as_of.timestamp()
+        if as_of > self.as_of:
+            self.ahead = clock() - as_of
+        self.as_of = as_of
         self.jtis = frozenset(entry.id for entry in snapshot.jtis)
         self.sessions = frozenset(entry.id for entry in snapshot.sessions)
         self.users = {entry.id: entry.not_before.timestamp() for entry in snapshot.users}
@@ -112,7 +126,22 @@ class Tokens:
         except UnicodeDecodeError as error:
             raise Unauthenticated(INVALID) from error
         claims = await self._signatures.check(token)
+        self._check_times(claims)
         if len(self._verified) >= CACHE_SIZE:
             self._verified.clear()
         self._verified[key] = (min(claims.expires_at, self._clock() + REMEMBERED), claims)
         return claims
+
+    def _check_times(self, claims: Claims) -> None:
+        """A token may be up to TOLERANCE from the future; expired is expired, unless only our clock says so."""
+        now = self._clock()
+        is_early = max(claims.issued_at, claims.not_before) > now + TOLERANCE
+        is_expired = now >= claims.expires_at
+        if is_early or (
+            is_expired and self._revoked.ahead > TOLERANCE and now - self._revoked.ahead < claims.expires_at
+        ):
+            log.error("clock_skew", issuer="auth-service", seconds_ahead=round(claims.issued_at - now))
+            SKEWED.labels("auth-service").inc()
+            raise ClockSkew
+        if is_expired:
+            raise Unauthenticated(INVALID)
