@@ -2,17 +2,19 @@
 
 import json
 import re
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any, get_args, get_origin
 
 from fastapi import Request, Response
 from fastapi.routing import APIRoute
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive, Scope
 
-from shared.errors import BodyTooLarge, InvalidRequest, MalformedRequest, UnsupportedMediaType
+from shared.errors import BodyTooLarge, FieldError, InvalidRequest, MalformedRequest, UnsupportedMediaType
 
 MAX_DEPTH = 32
+SEVERAL = (list, set, tuple, frozenset)
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 BRACKET = re.compile(rb"[\[\]{}]")
 
@@ -120,8 +122,28 @@ class _StrictRequest(Request):
         return self._value
 
 
+def _given_once(route: APIRoute) -> Iterator[str]:
+    """The query parameters of a route that are one value: of several FastAPI would take the last."""
+    for field in route.dependant.query_params:
+        if not _is_many(field.field_info.annotation):
+            yield field.alias
+
+
+def _is_many(annotation: object) -> bool:
+    kind = get_origin(annotation) or annotation
+    return (isinstance(kind, type) and issubclass(kind, SEVERAL)) or any(map(_is_many, get_args(annotation)))
+
+
+def _refuse_repeated(request: Request, once: frozenset[str]) -> None:
+    given = Counter(name for name, _ in request.query_params.multi_items() if name in once)
+    for name, times in given.items():
+        if times > 1:
+            message = "This query parameter is given more than once."
+            raise InvalidRequest(errors=(FieldError(name, "repeated_parameter", message),))
+
+
 class StrictRoute(APIRoute):
-    """A route whose JSON body is read strictly and whose content type must say JSON.
+    """A route whose JSON body is read strictly, whose content type must say JSON, and whose query repeats no parameter.
 
     Use it as `APIRouter(route_class=StrictRoute)`; routes that take a file set `json_only=False` by being elsewhere.
     """
@@ -130,8 +152,10 @@ class StrictRoute(APIRoute):
         """FastAPI's handler behind the strict request."""
         handle = super().get_route_handler()
         body = self.body_field
+        once = frozenset(_given_once(self))
 
         async def strict(request: Request) -> Response:
+            _refuse_repeated(request, once)
             read = _StrictRequest(request.scope, request.receive)
             # A body that may be left out needs no type when it is.
             if body is not None and (body.field_info.is_required() or await read.body()):

@@ -1,6 +1,8 @@
+from typing import Annotated
+
 import httpx2
 import pytest
-from fastapi import APIRouter, FastAPI
+from fastapi import APIRouter, FastAPI, Query
 
 from shared.bodies import MAX_DEPTH, StrictRoute, parse_json
 from shared.errors import InvalidRequest, MalformedRequest
@@ -75,3 +77,32 @@ async def test_a_strict_route_refuses_each_kind_of_bad_body_with_its_own_status(
         reply = await client.post("/echo", content=content, headers=headers)
 
     assert reply.status_code == status
+
+
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("limit=1", 200),
+        ("limit=1&limit=1", 422),
+        ("limit=1&limit=2&cursor=x", 422),
+        ("tag=a&tag=b", 200),
+        ("unknown=1&unknown=2", 200),
+    ],
+)
+async def test_a_query_parameter_that_is_one_value_is_given_once(query: str, status: int) -> None:
+    router = APIRouter(route_class=StrictRoute)
+
+    @router.get("/things")
+    async def list_things(tag: Annotated[list[str] | None, Query()] = None, limit: int = 20) -> int:
+        return limit + len(tag or ())
+
+    app = FastAPI()
+    install(app)
+    app.include_router(router)
+
+    async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://service") as client:
+        reply = await client.get(f"/things?{query}")
+
+    assert reply.status_code == status
+    if status == 422:
+        assert [error["field"] for error in reply.json()["errors"]] == ["limit"]

@@ -9,6 +9,7 @@ from pydantic import BaseModel
 
 from auth_service.domain.audit import AuditEntry, AuditStore
 from auth_service.routes.parameters import known_id
+from shared.bodies import StrictRoute
 from shared.callers import require_role
 from shared.cursors import Cursors
 from shared.fields import Cursor, Limit
@@ -16,7 +17,7 @@ from shared.parts import Part
 from shared.principal import Principal
 from shared.problems import responses
 
-router = APIRouter(tags=["audit"])
+router = APIRouter(tags=["audit"], route_class=StrictRoute)
 
 
 class AuditEntryOut(BaseModel):

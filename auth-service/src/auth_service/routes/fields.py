@@ -3,23 +3,17 @@
 from typing import Annotated
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 LONGEST_EMAIL = 254
 
 
-def _without_nul(text: str) -> str:
-    if "\x00" in text:
-        raise PydanticCustomError("nul_character", "This text must not contain the character NUL.")
-    return text
-
-
-def _printable(text: str) -> str:
-    stripped = text.strip()
-    if not stripped or not stripped.isprintable():
-        raise PydanticCustomError("unprintable", "This name must be printable text.")
-    return stripped
+NO_NUL = r"^[^\x00]*$"
+"""PostgreSQL cannot keep the character NUL, and bcrypt would stop at it."""
+HIDDEN = r"\x00-\x1f\x7f-\x9f\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+"""Controls, and what is not seen or turns the direction of what follows: a name must not look like another."""
+VISIBLE = rf"^[^{HIDDEN}]*[^\s{HIDDEN}][^{HIDDEN}]*$"
 
 
 def _email(text: str) -> str:
@@ -31,9 +25,22 @@ def _email(text: str) -> str:
     return valid.normalized.lower()
 
 
-Email = Annotated[str, Field(max_length=LONGEST_EMAIL), AfterValidator(_email)]
-NewPassword = Annotated[str, Field(min_length=8, max_length=256), AfterValidator(_without_nul)]
-ShownPassword = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_without_nul)]
+Email = Annotated[
+    str,
+    Field(max_length=LONGEST_EMAIL),
+    AfterValidator(_email),
+    WithJsonSchema({"type": "string", "format": "email", "maxLength": LONGEST_EMAIL}),
+]
+NewPassword = Annotated[
+    str,
+    Field(
+        min_length=8,
+        max_length=256,
+        pattern=NO_NUL,
+        description="Refused when it is common, made of your own names, or would be guessed in fewer than 10^8 tries.",
+    ),
+]
+ShownPassword = Annotated[str, Field(min_length=1, max_length=256, pattern=NO_NUL)]
 """At login a short one is simply wrong."""
-Name = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-RefreshToken = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(_without_nul)]
+Name = Annotated[str, Field(min_length=1, max_length=200, pattern=VISIBLE), AfterValidator(str.strip)]
+RefreshToken = Annotated[str, Field(min_length=1, max_length=256, pattern=NO_NUL)]
