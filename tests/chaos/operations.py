@@ -68,12 +68,15 @@ class Product:
         )
 
     def history(self, user: User, session: str) -> list[dict[str, Any]]:
-        """Every message of a session, oldest first."""
+        """Every message of a session, oldest first; none of a session that is not known."""
         messages: list[dict[str, Any]] = []
         cursor = ""
         while True:
             path = f"/chat/history/{session}?limit=100{cursor}"
-            page = self.send("GET", path, token=user.token).raise_for_status().json()
+            reply = self.send("GET", path, token=user.token)
+            if reply.status_code == httpx2.codes.NOT_FOUND:
+                return []
+            page = reply.raise_for_status().json()
             messages = page["messages"] + messages
             if page["next_cursor"] is None:
                 return messages

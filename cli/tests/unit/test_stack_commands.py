@@ -3,12 +3,13 @@
 import json
 import subprocess
 import sys
-import sysconfig
 from collections.abc import Callable, Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
 import pytest
+from packaging.requirements import Requirement
 
 from cli.__main__ import COMMANDS, build, needed
 from cli.commands import stack as stack_commands
@@ -142,19 +143,45 @@ def test_the_version_is_told_without_importing_what_commands_need() -> None:
     assert not {"typer", "rich", "httpx2", "click", "local_stack"} & set(modules.split())
 
 
+def client_alone(folder: Path) -> Path:
+    """A folder with the client and everything it declares to need, each from the installed distribution."""
+    folder.mkdir()
+    (folder / "cli").symlink_to(Path(stack_commands.__file__).parents[1])
+    for one in declared_by("multidb-cli"):
+        for file in distribution(one).files or ():
+            top = file.parts[0]
+            if top != ".." and not (folder / top).exists():
+                (folder / top).symlink_to(Path(str(distribution(one).locate_file(top))))
+    return folder
+
+
+def declared_by(name: str) -> set[str]:
+    """The distributions it needs without any extra, and theirs; not itself."""
+    found: set[str] = set()
+    waiting = [name]
+    while waiting:
+        for requirement in map(Requirement, distribution(waiting.pop()).requires or ()):
+            wanted = requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+            if wanted and requirement.name not in found:
+                found.add(requirement.name)
+                waiting.append(requirement.name)
+    return found
+
+
+def test_the_client_needs_no_other_package_of_ours() -> None:
+    assert [name for name in declared_by("multidb-cli") if name.startswith("multidb")] == []
+
+
 def test_the_client_alone_asks_and_says_how_to_get_the_stack(twin: Any, tmp_path: Path) -> None:
-    """What a machine has that installed multidb-cli and its dependencies, and nothing else of ours."""
-    site = tmp_path / "site"
-    site.mkdir()
-    (site / "cli").symlink_to(Path(stack_commands.__file__).parents[1])
+    site = client_alone(tmp_path / "site")
     twin.says("POST /chat/message", 200, {"reply": "Yes.", "outcome": "answered", "message_id": "m"})
     twin.says("POST /auth/login", 200, {"access_token": "a", "refresh_token": "r"})
 
     def faq(*words: str) -> subprocess.CompletedProcess[str]:
-        path = f"import sys; sys.path[:0] = [{str(site)!r}, {sysconfig.get_path('purelib')!r}]"
-        code = f"{path}; from cli.__main__ import main; sys.argv = ['faq', *{list(words)!r}]; main()"
+        code = f"import sys; sys.path.insert(0, {str(site)!r}); from cli.__main__ import main; "
+        code += f"sys.argv = ['faq', *{list(words)!r}]; main()"
         env = {"HOME": str(tmp_path), "FAQ_PASSWORD": "x", "PATH": ""}
-        # -S: without site there are no editable installs, so of our packages the client alone can be imported
+        # -S: without site nothing else can be imported, neither what is installed nor the editable packages
         command = [sys.executable, "-I", "-S", "-c", code]
         return subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=60)
 
