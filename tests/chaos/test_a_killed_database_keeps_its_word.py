@@ -102,7 +102,7 @@ def test_what_was_acknowledged_as_durable_survives_the_database(stack: Stack, us
         lost = [at for writer in writers for at in writer.lost(product).values()]
 
     acknowledged = [at for writer in writers for at in writer.durable.values()]
-    last = [at for at in acknowledged if killed - LAST <= at <= killed]
+    last = [at for at in acknowledged if at >= killed - LAST]  # some are read from the socket after the kill
     ages = ", ".join(f"{1000 * (killed - at):.0f}" for at in sorted(lost))
     print(f"{len(acknowledged)} acknowledged, {len(last)} in the last {LAST:g} s; lost: {len(lost)} ({ages} ms before)")
     assert len(last) >= 5, "hardly anything was written when it was killed: the test proves nothing"

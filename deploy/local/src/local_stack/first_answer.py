@@ -173,12 +173,14 @@ def _try_register(base_url: str, email: str, password: str) -> Reply:
 
 
 def _credentials(home: Home) -> tuple[str, str]:
-    """The demo owner's address and password, chosen once."""
-    if not home.credentials.exists():
-        fresh = {"email": "demo@example.com", "password": secrets.token_urlsafe(18)}
-        write_private(home.credentials, json.dumps(fresh))
-    known = json.loads(home.credentials.read_text())
-    return known["email"], known["password"]
+    """The demo owner's address and password, chosen once; anew where the file cannot be read."""
+    try:
+        known = json.loads(home.credentials.read_text())
+        return str(known["email"]), str(known["password"])
+    except (OSError, ValueError, KeyError, TypeError):
+        email, password = "demo@example.com", secrets.token_urlsafe(18)
+        write_private(home.credentials, json.dumps({"email": email, "password": password}))
+        return email, password
 
 
 def _brief(reply: Reply) -> str:

@@ -31,7 +31,7 @@ class State:
 def load_state(home: Home) -> State:
     """The state of this home; empty when there is none or it cannot be read."""
     try:
-        raw = json.loads(home.state.read_text())
+        raw = dict(json.loads(home.state.read_text()))
         raw["processes"] = [RecordedProcess(**entry) for entry in raw.get("processes", [])]
         return State(**raw)
     except (OSError, ValueError, TypeError):

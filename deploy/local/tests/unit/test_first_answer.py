@@ -164,6 +164,16 @@ def test_the_demo_owner_is_registered_once_with_a_password_of_this_home(gateway:
     assert home.credentials.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"email": "demo@example.com"}'])
+def test_credentials_that_cannot_be_read_are_made_anew(gateway: Gateway, home: Home, text: str) -> None:
+    home.create()
+    home.credentials.write_text(text)
+
+    login = log_in(home, gateway.url, 5)
+
+    assert json.loads(home.credentials.read_text()) == {"email": login.email, "password": login.password}
+
+
 def test_an_address_that_another_home_has_taken_is_replaced(gateway: Gateway, home: Home) -> None:
     gateway.says("POST /auth/login", (401, {}))
     gateway.says("POST /auth/register", (409, {}), (201, TOKENS))
