@@ -4,10 +4,9 @@ import json
 import shutil
 import sys
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
 
 import psutil
 
@@ -24,7 +23,7 @@ from local_stack.home import Home
 from local_stack.plan import external_engines
 from local_stack.ports import obstacle
 
-ASKED = 2.0  # seconds a service may take to say how far its clock is off
+ASKED = 2.0  # seconds the gateway may take to say how far its clock is off
 SKEW_TOLERATED = timedelta(seconds=1)  # a local stack has one clock, an engine elsewhere should keep NTP's time
 MEMORY_NEEDED = 1_800 * 1024 * 1024
 DISK_NEEDED = 1_000_000_000
@@ -122,7 +121,8 @@ def _running(home: Home, desired: DesiredState) -> Iterator[Finding]:
         yield Finding(name, fine, row["state"], f"faq logs {name}; faq start {name}")
     for problem in status["problems"]:
         yield Finding("stack", is_fine=False, detail=problem, fix="")
-    yield from _clocks(status["processes"])
+    if status["gateway"]:
+        yield from _clocks(status["gateway"])
 
 
 def _ports(desired: DesiredState) -> Iterator[Finding]:
@@ -136,24 +136,23 @@ def _ports(desired: DesiredState) -> Iterator[Finding]:
         yield Finding("localhost", is_fine=False, detail=detail, fix=f"Use http://127.0.0.1:{port}. {another}")
 
 
-def _clocks(processes: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
-    """How far each service's clock is from its engine's, where it knows."""
-    asked = ((row, skew_of(row["url"])) for row in processes if str(row["url"]).startswith("http://"))
-    known = [(abs(skew), skew, row["name"]) for row, skew in asked if skew is not None]
-    if not known:
+def _clocks(gateway: str) -> Iterator[Finding]:
+    """How far each service's clock is from its engine's, where it knows; the gateway's health has them all."""
+    skews = skews_at(gateway)
+    if not skews:
         return
-    worst, skew, name = max(known)
-    direction = "ahead of" if skew > 0 else "behind"
-    detail = f"{worst} ms {direction} its engine at most ({name})"
-    yield Finding("clocks", worst <= SKEW_TOLERATED.total_seconds() * 1000, detail, "Set the clocks by NTP")
+    name, skew = max(skews.items(), key=lambda pair: abs(pair[1]))
+    direction = "behind" if skew < 0 else "ahead of"
+    detail = f"{abs(skew)} ms {direction} its engine at most ({name})"
+    yield Finding("clocks", abs(skew) <= SKEW_TOLERATED.total_seconds() * 1000, detail, "Set the clocks by NTP")
 
 
-def skew_of(url: str) -> int | None:
-    """Milliseconds by which the clock of the service at `url` is ahead of its engine's, if it knows."""
+def skews_at(gateway: str) -> dict[str, int]:
+    """Milliseconds by which the clock of each service is ahead of its engine's; without those that do not know."""
     try:
-        with urllib.request.urlopen(f"{url}/internal/health", timeout=ASKED) as reply:  # noqa: S310 - our own address
-            said = json.load(reply)
-    except (OSError, ValueError):
-        return None
-    skew = said.get("clock_skew_ms") if isinstance(said, dict) else None
-    return skew if isinstance(skew, int) else None
+        with urllib.request.urlopen(f"{gateway}/health", timeout=ASKED) as reply:  # noqa: S310 - our own address
+            services = dict(json.load(reply)["services"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return {}
+    found = {name: service.get("clock_skew_ms") for name, service in services.items() if isinstance(service, dict)}
+    return {name: skew for name, skew in found.items() if isinstance(skew, int)}

@@ -12,7 +12,7 @@ import pytest
 
 from local_stack import doctor
 from local_stack.desired import DesiredState
-from local_stack.doctor import Finding, examine, skew_of
+from local_stack.doctor import Finding, examine
 from local_stack.home import Home
 from local_stack.ports import free_port
 from local_stack.testing import SmallStack
@@ -25,7 +25,7 @@ def findings(home: Home, **desired: object) -> dict[str, Finding]:
 
 @contextmanager
 def health(body: object) -> Iterator[str]:
-    """A service that says this of itself."""
+    """A gateway whose health is this."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -131,14 +131,18 @@ def test_of_a_running_stack_every_process_is_told(tmp_path: Path) -> None:
     ],
 )
 def test_the_clock_that_is_off_most_is_told(skews: tuple[int | None, int | None], is_fine: bool, detail: str) -> None:
-    with health({"clock_skew_ms": skews[0]}) as a, health({"clock_skew_ms": skews[1]}) as b:
-        (found,) = doctor._clocks([{"name": "a", "url": a}, {"name": "b", "url": b}, {"name": "c", "url": "cql://x:1"}])
+    said = {name: {"status": "ok", "clock_skew_ms": skew} for name, skew in zip("ab", skews, strict=True)}
+    with health({"status": "ok", "services": said}) as gateway:
+        (found,) = doctor._clocks(gateway)
 
     assert (found.name, found.is_fine, found.detail) == ("clocks", is_fine, detail)
 
 
-def test_a_service_that_does_not_say_how_its_clock_is_has_none() -> None:
-    with health({"service": "old"}) as old, health(["not", "an", "object"]) as odd:
-        assert skew_of(old) is None
-        assert skew_of(odd) is None
-    assert skew_of("http://127.0.0.1:9") is None
+@pytest.mark.parametrize("said", [{}, {"services": {"a": {"status": "ok"}}}, {"services": {"a": "ok"}}, ["odd"], 3])
+def test_where_no_service_knows_nothing_is_said_of_clocks(said: object) -> None:
+    with health(said) as gateway:
+        assert list(doctor._clocks(gateway)) == []
+
+
+def test_a_gateway_that_does_not_answer_knows_no_clocks() -> None:
+    assert doctor.skews_at("http://127.0.0.1:9") == {}
