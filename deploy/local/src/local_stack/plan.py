@@ -222,7 +222,7 @@ class Planner:
         return self._gateway if service.name == "gateway" else f"http://{HOST}:{self._ports[key]}"
 
     def _shared_environment(self) -> dict[str, str]:
-        """What all processes get: the user's settings, engines, neighbours and the keys they share."""
+        """What all processes get: the user's settings, engines and the keys they share."""
         ports = self._ports
         engines = {
             "postgresql": {"POSTGRES_HOST": HOST, "POSTGRES_PORT": str(ports["postgresql"])},
@@ -237,10 +237,6 @@ class Planner:
         own = {
             name: value for key, pair in engines.items() if key not in self._external for name, value in pair.items()
         }
-        neighbours = {
-            service.url_setting: ",".join(self._url(service, key) for key in self._keys(service))
-            for service in SERVICES
-        }
         defaults = {
             "LOG_LEVEL": "INFO",
             "AUTH_SELF_SERVICE_PLANS": "free,pro,enterprise",
@@ -248,7 +244,7 @@ class Planner:
             "CURSOR_KEY": self._keyring.cursor_key,
         }
         users = {name: value for name, value in self._desired.settings.items() if name not in OWNER_ONLY}
-        return {**self._base, **defaults, **users, **own, **neighbours}
+        return {**self._base, **defaults, **users, **own}
 
     def _service_environment(self, service: Service, key: str, shared: Mapping[str, str]) -> dict[str, str]:
         """What one replica gets on top: its address, its folder, and the secrets nobody else needs."""
@@ -256,6 +252,7 @@ class Planner:
         state.mkdir(parents=True, exist_ok=True, mode=0o700)
         port = self._desired.gateway_port if service.name == "gateway" else self._ports[key]
         own = {
+            **self._neighbours(service),
             f"{service.prefix}_PORT": str(port),
             f"{service.prefix}_STATE_DIR": str(state),
         }
@@ -263,6 +260,14 @@ class Planner:
             own["KNOWLEDGE_SNAPSHOT_DIR"] = str(state / "snapshots")
         settings = self._desired.settings
         return {f"{service.prefix}_HOST": HOST, **shared, **own, **_missing(self._secrets(service), settings)}
+
+    def _neighbours(self, service: Service) -> dict[str, str]:
+        """The addresses of the services it calls: with more or fewer of them it has to change, the others go on."""
+        return {
+            other.url_setting: ",".join(self._url(other, key) for key in self._keys(other))
+            for other in SERVICES
+            if other.name in service.calls
+        }
 
     def _secrets(self, service: Service) -> dict[str, str]:
         keyring = self._keyring

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+import yaml
 
 from local_stack.desired import DesiredState, InvalidDesiredState
 from local_stack.home import Home
 from local_stack.keyring import Keyring, open_keyring
 from local_stack.plan import Plan, Planner, check_desired
 from local_stack.process import Launch
+from local_stack.services import SERVICES
 from local_stack.state import State
 
 
@@ -157,3 +159,29 @@ def test_secrets_are_made_once_and_for_this_user_alone(tmp_path: Path) -> None:
     assert first == second
     assert home.secrets.stat().st_mode & 0o777 == 0o600
     assert len(first.internal_identity_key) >= 32
+
+
+def test_more_replicas_change_only_what_calls_them(tmp_path: Path) -> None:
+    state, keyring = State(), Keyring()
+
+    def fingerprints(count: int) -> dict[str, object]:
+        desired = DesiredState(replicas={"chat-service": count})
+        specs = Planner(Home(tmp_path), desired, state, keyring, {}).plan(dict(state.ports)).specs
+        return {spec.key: spec.fingerprint for spec in specs if spec.kind != "one-shot"}
+
+    one, two = fingerprints(1), fingerprints(2)
+
+    assert {key for key in one if one[key] != two[key]} == {"gateway", "task-worker", "task-worker-worker"}
+    assert set(two) - set(one) == {"chat-service-2"}
+
+
+def test_a_service_gets_the_addresses_of_those_it_calls_as_it_does_in_compose(tmp_path: Path) -> None:
+    found = plan(tmp_path)
+    settings = {service.url_setting for service in SERVICES}
+
+    given = {
+        service.name: sorted(settings & set(environment(found, service.name)) - {"GATEWAY_URL"}) for service in SERVICES
+    }
+
+    compose = yaml.safe_load((Path(__file__).parents[4] / "docker-compose.yml").read_text())["services"]
+    assert given == {service.name: sorted(settings & set(compose[service.name]["environment"])) for service in SERVICES}
