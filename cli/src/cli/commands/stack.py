@@ -247,6 +247,7 @@ def _print_status(found: Mapping[str, Any]) -> None:
         memory = f"{row['rss_mb']:.0f} MB" if row["pid"] else ""
         state = Text(row["state"], style=STATES[row["state"]])
         table.add_row(name, state, str(row["pid"] or ""), memory, str(row["restarts"] or ""), row["url"] or "")
+    table.columns[-1].overflow = "fold"  # a narrow terminal shows all of an address
     out().print(table)
     for problem in found["problems"]:
         say(problem, style="red")
