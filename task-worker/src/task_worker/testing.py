@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any
 from uuid import UUID
 
+import orjson
 import uvicorn
 from fastapi import FastAPI, Query, Request, Response
 
@@ -40,6 +41,7 @@ from task_worker.domain.task import (
     Failure,
     Key,
     NewTask,
+    ResultNotStorable,
     Settlement,
     Settling,
     Status,
@@ -48,6 +50,7 @@ from task_worker.domain.task import (
 )
 
 PAGE = 1_000
+LONG = timedelta(seconds=4)
 OWNERS = {
     "/internal/quota": "auth-service",
     "/internal/conversations": "chat-service",
@@ -149,7 +152,13 @@ class InMemoryStore:
     async def succeed(self, attempt: Attempt, report: Report, event: Event) -> None:
         """See `task_worker.domain.execution.Work`."""
         self._fence(attempt)
-        self._finish(attempt, "succeeded", "commit", event, percent=100, result=report.as_json())
+        try:
+            content = orjson.dumps(report.as_json(), option=orjson.OPT_NON_STR_KEYS)
+        except orjson.JSONEncodeError as error:
+            raise ResultNotStorable from error
+        if b"\\u0000" in content or "\x00" in event.body:
+            raise ResultNotStorable
+        self._finish(attempt, "succeeded", "commit", event, percent=100, result=orjson.loads(content))
 
     async def fail(self, attempt: Attempt, failure: Failure, event: Event) -> None:
         """See `task_worker.domain.execution.Work`."""
@@ -235,13 +244,15 @@ class InMemoryStore:
 class Neighbours:
     """auth, chat, knowledge and notification in memory.
 
-    `away` names those that refuse, `limit` is the quota of tasks, `delay` the time that a look-up takes.
+    `away` names those that refuse, `limit` is the quota of tasks, `delay` the time that a look-up takes;
+    a look-up of the word `slow` takes LONG.
     """
 
     def __init__(self) -> None:
         self.away: set[str] = set()
         self.limit = 1_000_000
         self.delay = timedelta(0)
+        self.slow = ""
         self.reservations: dict[tuple[str, str], str] = {}
         self.exchanges: dict[str, list[Exchange]] = {}
         self.articles: dict[str, list[RetrievedArticle]] = {}
@@ -354,7 +365,8 @@ def neighbours_app(neighbours: Neighbours) -> FastAPI:
     @app.post("/internal/knowledge/retrieve")
     def retrieve(request: Request, body: RetrieveRequest) -> Retrieved:
         neighbours.check(request)
-        time.sleep(neighbours.delay.total_seconds())
+        is_slow = neighbours.slow and any(neighbours.slow in query for query in body.queries)
+        time.sleep((LONG if is_slow else neighbours.delay).total_seconds())
         return neighbours.retrieve(body)
 
     @app.post("/internal/notifications", status_code=202)

@@ -29,7 +29,7 @@ def _running() -> Iterator[tuple[Neighbours, str]]:
 @pytest.fixture
 def neighbours(_running: tuple[Neighbours, str]) -> Iterator[Neighbours]:
     twins = _running[0]
-    twins.limit, twins.away, twins.delay = 1_000_000, set(), timedelta(0)
+    twins.limit, twins.away, twins.delay, twins.slow = 1_000_000, set(), timedelta(0), ""
     yield twins
     twins.away, twins.delay = set(), timedelta(0)
 

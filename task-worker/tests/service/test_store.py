@@ -1,6 +1,7 @@
 """What the stores promise, in memory and in PostgreSQL."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,7 +14,16 @@ from shared.postgres import Postgres
 from shared.principal import Principal
 from shared.testing import somebody
 from task_worker.domain.report import Report, Section
-from task_worker.domain.task import AttemptSuperseded, Event, Failure, Key, NewTask, SubmissionOverran, Upload
+from task_worker.domain.task import (
+    AttemptSuperseded,
+    Event,
+    Failure,
+    Key,
+    NewTask,
+    ResultNotStorable,
+    SubmissionOverran,
+    Upload,
+)
 from task_worker.store.delivery import PostgresDelivery
 from task_worker.store.tasks import PostgresTasks
 from task_worker.store.work import PostgresWork
@@ -153,6 +163,29 @@ async def test_failure_leaves_its_reason_an_event_and_a_refund(stores: Stores, a
     done = await stores.tasks.find(alice, new.id)
     assert (done.status, done.error) == ("failed", FAILURE)
     assert len(await stores.events_of(new)) == 1
+    assert await stores.settlements_of(new) == ["refund"]
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Report("Title", "fine", (Section("Found", text="a\x00b"),)),
+        Report("Title", "a\x00b", ()),
+        Report("Title", "fine", (), {"extra": 2**70}),
+    ],
+)
+async def test_what_cannot_be_stored_is_refused_and_changes_nothing(
+    stores: Stores, alice: Principal, report: Report
+) -> None:
+    new = await stores.submitted(alice)
+    attempt = await stores.work.begin(alice.organization_id, new.id, "w")
+
+    with pytest.raises(ResultNotStorable):
+        await stores.work.succeed(attempt, report, replace(event(new), body=report.summary))
+
+    kept = await stores.tasks.find(alice, new.id)
+    assert (kept.status, kept.result) == ("running", None)
+    await stores.work.fail(attempt, FAILURE, event(new))
     assert await stores.settlements_of(new) == ["refund"]
 
 

@@ -7,9 +7,12 @@ from typing import Any
 
 from shared.postgres import Postgres
 from shared.testing import eventually
+from task_worker.domain.execution import MAX_LOST
 
 ATTEMPTS = "SELECT number, outcome FROM attempts WHERE organization_id = $1 AND task_id = $2::uuid ORDER BY number"
 TOKEN = "SELECT attempt FROM tasks WHERE organization_id = $1 AND id = $2::uuid"
+
+WORKER = "SELECT worker FROM attempts WHERE organization_id = $1 AND task_id = $2::uuid AND ended_at IS NULL"
 
 
 async def attempts(postgres: Postgres, organization_id: str, task_id: str) -> list[tuple[int, str | None]]:
@@ -142,3 +145,41 @@ async def test_what_could_not_be_delivered_is_delivered_later(person: Any, worke
         return neighbours.notified[f"task:{task_id}:ended"] == 1
 
     await eventually(told, 12)
+
+
+async def test_a_task_that_kills_each_worker_gets_five_attempts_while_others_flow(
+    person: Any, workers: Any, neighbours: Any, postgres: Postgres
+) -> None:
+    quickly = {"TASK_STALLED_AFTER": "PT1S", "TASK_HEARTBEAT": "PT0.25S"}
+    neighbours.slow = "poison"
+    running_ones = {process.pid: process for process in (workers.start(**quickly), workers.start(**quickly))}
+    organization_id = person.principal.organization_id
+    poison = await person.submit("research", "What is a poison pill?")
+    flowed = []
+
+    for _ in range(MAX_LOST):
+        pid = await eventually(lambda: _worker_of(postgres, organization_id, poison, set(running_ones)), 20)
+        running_ones.pop(pid).kill()
+        other = workers.start(**quickly)
+        running_ones[other.pid] = other
+        flowed.append(await person.ended(await person.submit("research", "What is a cache?")))
+
+    ended = await person.ended(poison)
+
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "worker_lost")
+    made = await attempts(postgres, organization_id, poison)
+    assert [outcome for _, outcome in made] == ["lost"] * MAX_LOST + ["failed"]
+    assert [task["status"] for task in flowed] == ["succeeded"] * MAX_LOST
+
+    async def settled() -> bool:
+        return bool(neighbours.states(organization_id) == {"refunded": 1, "committed": MAX_LOST})
+
+    await eventually(settled)
+
+
+async def _worker_of(postgres: Postgres, organization_id: str, task_id: str, alive: set[int]) -> int | None:
+    """The process that has the task at the moment, if it is one of these."""
+    async with postgres.transaction(organization_id) as connection:
+        worker = await connection.fetchval(WORKER, organization_id, task_id)
+    pid = int(worker.split(":")[1]) if worker else None
+    return pid if pid in alive else None

@@ -11,7 +11,7 @@ from shared.errors import CapabilityUnavailable
 from shared.ids import new_id
 from task_worker.domain.execution import MAX_LOST, Execution, Handler, Retries
 from task_worker.domain.report import Report, Section
-from task_worker.domain.task import Attempt, NewTask, Task, TaskImpossible
+from task_worker.domain.task import Attempt, Event, NewTask, Task, TaskImpossible
 from task_worker.testing import InMemoryStore
 
 RETRIES = Retries(timedelta(seconds=1), timedelta(seconds=8), max_failures=3, patience=timedelta(hours=1))
@@ -126,6 +126,54 @@ async def test_a_task_that_kills_its_workers_is_given_up(store: InMemoryStore) -
     error = store.tasks[task.id].error
     assert error is not None
     assert error.code == "worker_lost"
+
+
+@pytest.mark.parametrize(
+    "report",
+    [
+        Report("Title", "a\x00b", ()),
+        Report("Title", "fine", (Section("Found", text="a\x00b"),)),
+        Report("Title", "fine", (), {"extra": 2**70}),
+        Report("Title", "fine", (), {"extra": object()}),
+    ],
+)
+async def test_a_result_that_cannot_be_stored_fails_the_attempt_with_its_own_reason(
+    store: InMemoryStore, report: Report
+) -> None:
+    task = await submitted(store)
+
+    async def finds(_attempt: Attempt, _progress: Any) -> Report:
+        return report
+
+    wait = await execution(store, finds).run_task("org", task.id)
+
+    error = store.tasks[task.id].error
+    assert wait is None
+    assert error is not None
+    assert error.code == "result_not_storable"
+    assert store.attempts[task.id] == [(1, "failed")]
+    assert [settling.outcome for settling in await store.claim_settlements(9, timedelta(1))] == ["refund"]
+
+
+class Forgetful(InMemoryStore):
+    """A store that breaks when a result is to be kept."""
+
+    async def succeed(self, attempt: Attempt, report: Report, event: Event) -> None:
+        raise LookupError(attempt.number, report.title, event.event_id)
+
+
+async def test_any_error_between_work_and_result_counts_as_a_failed_attempt_not_as_a_lost_worker() -> None:
+    store = Forgetful()
+    task = await submitted(store)
+    run = execution(store, reports)
+
+    waits = [await run.run_task("org", task.id) for _ in range(3)]
+
+    assert [wait is None for wait in waits] == [False, False, True]
+    assert store.attempts[task.id] == [(1, "failed"), (2, "failed"), (3, "failed")]
+    error = store.tasks[task.id].error
+    assert error is not None
+    assert error.code == "internal_error"
 
 
 async def test_a_superseded_attempt_changes_nothing(store: InMemoryStore) -> None:

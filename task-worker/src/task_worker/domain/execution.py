@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 AWAY = (CapabilityUnavailable, UpstreamFailed, DeadlineExceeded, Overloaded)
 """A neighbour is not there at the moment, which says nothing about the task."""
-MAX_LOST = 25
+MAX_LOST = 5
 """Workers that may die under a task before it counts as what kills them."""
 PERSIST_TRIES = 20
 PERSIST_PAUSE = timedelta(milliseconds=500)
@@ -39,7 +39,7 @@ class Work(Protocol):
         ...
 
     async def succeed(self, attempt: Attempt, report: Report, event: Event) -> None:
-        """Result, end, event and charge in one transaction."""
+        """Result, end, event and charge in one transaction; raises ResultNotStorable for one that cannot be kept."""
         ...
 
     async def fail(self, attempt: Attempt, failure: Failure, event: Event) -> None:
@@ -109,6 +109,7 @@ class Execution:
             return None
         try:
             report = await self._handlers[attempt.kind](attempt, self._progress_of(attempt))
+            await self._persist(lambda: self._work.succeed(attempt, report, _success_event(attempt, report)))
         except TaskImpossible as error:
             await self._dead_letter(attempt, Failure(error.code, error.detail))
             return None
@@ -116,7 +117,6 @@ class Execution:
             raise
         except Exception as error:  # noqa: BLE001 - the outermost loop of the worker: any failure is an attempt's failure
             return await self._failed(attempt, error)
-        await self._persist(lambda: self._work.succeed(attempt, report, _success_event(attempt, report)))
         self._ended()
         return None
 

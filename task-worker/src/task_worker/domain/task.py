@@ -48,6 +48,16 @@ class TaskImpossible(Exception):
         self.detail = detail
 
 
+class ResultNotStorable(TaskImpossible):
+    """The database refuses what the work found: doing it again would find the same."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "result_not_storable",
+            "The work was done, but its result holds something that cannot be stored. It was not charged.",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Upload:
     """A file that came with a task."""

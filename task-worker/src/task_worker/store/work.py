@@ -9,7 +9,7 @@ import orjson
 
 from shared.postgres import Postgres
 from task_worker.domain.report import Report
-from task_worker.domain.task import Attempt, AttemptSuperseded, Event, Failure, Settlement
+from task_worker.domain.task import Attempt, AttemptSuperseded, Event, Failure, ResultNotStorable, Settlement
 
 TAKE_OVER = """
 UPDATE tasks SET status = 'running', attempt = attempt + 1, started_at = coalesce(started_at, now()), step = 'starting'
@@ -45,6 +45,9 @@ WHERE organization_id = $1 AND task_id = $2 AND outcome IS NULL"""
 PUT_OUT = """
 INSERT INTO outbox (organization_id, event_id, user_id, type, title, body, data, occurred_at)
 VALUES ($1, $2, $3, $4, $5, $6, $7::jsonb, $8)"""
+
+REFUSED = (orjson.JSONEncodeError, asyncpg.DataError, asyncpg.ProgramLimitExceededError)
+"""What says that a result itself cannot be stored: no JSON, a NUL in a text, too large for a field."""
 
 
 class PostgresWork:
@@ -82,10 +85,13 @@ class PostgresWork:
 
     async def succeed(self, attempt: Attempt, report: Report, event: Event) -> None:
         """See `task_worker.domain.execution.Work`."""
-        content = orjson.dumps(report.as_json(), option=orjson.OPT_NON_STR_KEYS).decode()
-        async with self._ending(attempt, "succeeded", None) as connection:
-            await connection.execute(RESULT, *_name(attempt), content)
-            await _end(connection, attempt, "commit", event)
+        try:
+            content = orjson.dumps(report.as_json(), option=orjson.OPT_NON_STR_KEYS).decode()
+            async with self._ending(attempt, "succeeded", None) as connection:
+                await connection.execute(RESULT, *_name(attempt), content)
+                await _end(connection, attempt, "commit", event)
+        except REFUSED as error:
+            raise ResultNotStorable from error
 
     async def fail(self, attempt: Attempt, failure: Failure, event: Event) -> None:
         """See `task_worker.domain.execution.Work`."""
