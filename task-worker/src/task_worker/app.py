@@ -14,7 +14,7 @@ from task_worker.clients.quota import AuthQuota
 from task_worker.domain.submission import Submission
 from task_worker.routes import bodies, internal, tasks
 from task_worker.routes.internal import KeptEvents
-from task_worker.routes.wishes import UploadLimit
+from task_worker.routes.submissions import UploadLimit
 from task_worker.settings import TaskSettings
 from task_worker.store.delivery import PostgresDelivery
 from task_worker.store.tasks import PostgresTasks

@@ -39,7 +39,7 @@ class Stores:
         self.tasks, self.work, self.delivery = tasks, work, delivery
 
     async def submitted(self, principal: Principal, key: Key | None = None, upload: Upload | None = None) -> NewTask:
-        new = wish(principal, upload)
+        new = a_submission(principal, upload)
         assert await self.tasks.claim(new, key) is None
         await self.tasks.admit(new, key)
         return new
@@ -66,7 +66,7 @@ def alice() -> Principal:
     return somebody()
 
 
-def wish(principal: Principal, upload: Upload | None = None) -> NewTask:
+def a_submission(principal: Principal, upload: Upload | None = None) -> NewTask:
     return NewTask(
         new_id(), principal.organization_id, principal.user_id, "analyze", "volume", datetime.now(UTC), upload
     )
@@ -112,25 +112,25 @@ async def test_pages_are_newest_first_and_private(stores: Stores, alice: Princip
 async def test_a_key_names_the_task_that_it_made(stores: Stores, alice: Principal) -> None:
     new = await stores.submitted(alice, key())
 
-    assert await stores.tasks.claim(wish(alice), key()) == new.id
+    assert await stores.tasks.claim(a_submission(alice), key()) == new.id
     with pytest.raises(IdempotencyMismatch):
-        await stores.tasks.claim(wish(alice), key(fingerprint=b"other"))
-    assert await stores.tasks.claim(wish(somebody(organization_id=alice.organization_id)), key()) is None
+        await stores.tasks.claim(a_submission(alice), key(fingerprint=b"other"))
+    assert await stores.tasks.claim(a_submission(somebody(organization_id=alice.organization_id)), key()) is None
 
 
 async def test_a_key_in_use_conflicts_until_it_is_withdrawn(stores: Stores, alice: Principal) -> None:
-    first = wish(alice)
+    first = a_submission(alice)
     await stores.tasks.claim(first, key())
 
     with pytest.raises(IdempotencyConflict):
-        await stores.tasks.claim(wish(alice), key())
+        await stores.tasks.claim(a_submission(alice), key())
     await stores.tasks.withdraw(first, key(), maybe_reserved=False)
 
-    assert await stores.tasks.claim(wish(alice), key()) is None
+    assert await stores.tasks.claim(a_submission(alice), key()) is None
 
 
-async def test_a_withdrawn_wish_is_never_admitted(stores: Stores, alice: Principal) -> None:
-    new = wish(alice)
+async def test_a_withdrawn_submission_is_never_admitted(stores: Stores, alice: Principal) -> None:
+    new = a_submission(alice)
     await stores.tasks.claim(new, None)
     await stores.tasks.withdraw(new, None, maybe_reserved=False)
 
@@ -264,7 +264,7 @@ async def test_a_claimed_event_is_left_to_its_relay_until_the_lease_ends(postgre
 @pytest.mark.engines
 async def test_a_refund_that_became_due_stops_a_late_admission(postgres: Postgres, alice: Principal) -> None:
     stores = Stores(PostgresTasks(postgres), PostgresWork(postgres), PostgresDelivery(postgres))
-    new = wish(alice)
+    new = a_submission(alice)
     await stores.tasks.claim(new, None)
     async with postgres.transaction(alice.organization_id) as connection:
         await connection.execute(

@@ -1,4 +1,4 @@
-"""Taking tasks in: one reservation of quota and one row per wish, whatever is repeated or breaks in between."""
+"""Taking tasks in: one reservation of quota and one row per submission, whatever is repeated or breaks in between."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class Tasks(Protocol):
     """Where tasks are kept."""
 
     async def claim(self, new: NewTask, key: Key | None) -> UUID | None:
-        """Note the wish before anything is spent: a refund that becomes due unless the task is admitted in time.
+        """Note the submission before anything is spent: a refund that becomes due unless the task is admitted in time.
 
-        Returns the id of the task that this key made before, or None when the wish is new. Raises IdempotencyConflict
+        Returns the id of the task that this key made before, or None for a new one. Raises IdempotencyConflict
         while another request with the key is being worked on, IdempotencyMismatch for another body.
         """
         ...
@@ -30,7 +30,7 @@ class Tasks(Protocol):
         ...
 
     async def withdraw(self, new: NewTask, key: Key | None, *, maybe_reserved: bool) -> None:
-        """Forget the wish and let the key be used again; the refund stays when something may have been reserved."""
+        """Forget it and let the key be used again; the refund stays when something may have been reserved."""
         ...
 
     async def find(self, principal: Principal, task_id: UUID) -> Task | None:

@@ -18,7 +18,7 @@ from shared.problems import responses
 from task_worker.domain.submission import Submission, Submitted
 from task_worker.domain.task import Kind, NewTask, TaskNotFound
 from task_worker.routes import bodies
-from task_worker.routes.wishes import Wish, read_json, read_json_or_form
+from task_worker.routes.submissions import SubmissionIn, read_json, read_json_or_form
 
 router = APIRouter(prefix="/tasks", tags=["tasks"])
 
@@ -67,10 +67,12 @@ TaskId = Annotated[str, Path(description="The task_id of a submission.")]
     },
 )
 async def analyze(
-    wish: Annotated[Wish, Depends(read_json_or_form)], principal: CurrentPrincipal, submission: Part[Submission]
+    submitted: Annotated[SubmissionIn, Depends(read_json_or_form)],
+    principal: CurrentPrincipal,
+    submission: Part[Submission],
 ) -> Response:
     """Analyse the organization's conversations, or a CSV sent along, in the background."""
-    return await _submit_task("analyze", wish, principal, submission)
+    return await _submit_task("analyze", submitted, principal, submission)
 
 
 @router.post(
@@ -83,10 +85,10 @@ async def analyze(
     },
 )
 async def research(
-    wish: Annotated[Wish, Depends(read_json)], principal: CurrentPrincipal, submission: Part[Submission]
+    submitted: Annotated[SubmissionIn, Depends(read_json)], principal: CurrentPrincipal, submission: Part[Submission]
 ) -> Response:
     """Research a topic in the organization's knowledge base, in the background."""
-    return await _submit_task("research", wish, principal, submission)
+    return await _submit_task("research", submitted, principal, submission)
 
 
 @router.get("/{task_id}/status", response_model=bodies.TaskOut, responses=responses(401, 404, 500, 503, 504))
@@ -117,17 +119,17 @@ async def cancel_task(task_id: TaskId, principal: CurrentPrincipal, submission: 
     return _json(bodies.shown(await submission.cancel_task(principal, _task_id(task_id))))
 
 
-async def _submit_task(kind: Kind, wish: Wish, principal: Principal, submission: Submission) -> Response:
+async def _submit_task(kind: Kind, submitted: SubmissionIn, principal: Principal, submission: Submission) -> Response:
     new = NewTask(
         id=new_id(),
         organization_id=principal.organization_id,
         user_id=principal.user_id,
         kind=kind,
-        description=wish.description,
+        description=submitted.description,
         created_at=datetime.now(UTC),
-        upload=wish.upload,
+        upload=submitted.upload,
     )
-    return _accepted(await submission.submit_task(principal, new, wish.key(f"POST /tasks/{kind}")))
+    return _accepted(await submission.submit_task(principal, new, submitted.key(f"POST /tasks/{kind}")))
 
 
 def _accepted(submitted: Submitted) -> Response:

@@ -15,7 +15,7 @@ from task_worker.domain.task import Failure, Key, NewTask, SubmissionOverran, Ta
 QUEUE = "tasks"
 JOB = "run_task"
 IN_TIME = timedelta(seconds=60)
-"""A wish that is not a task after this time is refunded; longer than any submission may take."""
+"""A submission that is not a task after this time is refunded; longer than any submission may take."""
 ABANDONED = timedelta(seconds=30)
 """A key whose request has not ended after this time may be claimed by the next."""
 KEY_LIFE = timedelta(hours=24)

@@ -29,7 +29,7 @@ UploadLimit = NewType("UploadLimit", int)
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class SubmissionIn:
     """A submission as it was read."""
 
     description: str
@@ -46,14 +46,14 @@ class Wish:
         return Key(route, self.idempotency_key, bytes.fromhex(fingerprint(*parts)))
 
 
-async def read_json(request: Request) -> Wish:
+async def read_json(request: Request) -> SubmissionIn:
     """A JSON body. Raises UnsupportedMediaType 415, BodyTooLarge 413, MalformedRequest 400, InvalidRequest 422."""
     if not _is_json(request):
         raise UnsupportedMediaType
-    return _wish(request, await read_limited(request.scope, request.receive, JSON_LIMIT), None)
+    return _submission(request, await read_limited(request.scope, request.receive, JSON_LIMIT), None)
 
 
-async def read_json_or_form(request: Request, upload_limit: Part[UploadLimit]) -> Wish:
+async def read_json_or_form(request: Request, upload_limit: Part[UploadLimit]) -> SubmissionIn:
     """A JSON body or a form with `description` and `file`; raises as `read_json`, and WrongBody (415)."""
     if _is_json(request):
         return await read_json(request)
@@ -61,17 +61,17 @@ async def read_json_or_form(request: Request, upload_limit: Part[UploadLimit]) -
         raise WrongBody
     form = await _parse(request, upload_limit + FORM_OVERHEAD)
     try:
-        return _wish(request, _fields(form), await _upload(form, upload_limit))
+        return _submission(request, _fields(form), await _upload(form, upload_limit))
     finally:
         await form.close()
 
 
-def _wish(request: Request, body: bytes | dict[str, str], upload: Upload | None) -> Wish:
+def _submission(request: Request, body: bytes | dict[str, str], upload: Upload | None) -> SubmissionIn:
     try:
         wanted = TaskIn.model_validate(parse_json(body) if isinstance(body, bytes) else body)
     except ValidationError as error:
         raise invalid(error) from error
-    return Wish(wanted.description, upload, key_of(request.scope["headers"]))
+    return SubmissionIn(wanted.description, upload, key_of(request.scope["headers"]))
 
 
 def _media_type(request: Request) -> str:
