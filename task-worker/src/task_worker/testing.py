@@ -27,6 +27,7 @@ from shared.errors import (
     IdempotencyMismatch,
     NotFound,
     QuotaExceeded,
+    ServiceError,
 )
 from shared.identity import HEADER, IdentityVerifier
 from shared.ids import new_id
@@ -48,6 +49,7 @@ from task_worker.domain.task import (
     SubmissionOverran,
     Task,
 )
+from task_worker.store.tasks import IN_TIME
 
 PAGE = 1_000
 LONG = timedelta(seconds=4)
@@ -67,6 +69,8 @@ class InMemoryStore:
         self.attempts: dict[UUID, list[tuple[int, str | None]]] = {}
         self.events: dict[str, Event] = {}
         self.settlements: dict[UUID, Settling | None] = {}
+        self.due: dict[object, datetime] = {}
+        """When an event or a settlement may be claimed, by its id; what is not here may be at once."""
         self._owners: dict[UUID, NewTask] = {}
         self._failures: Counter[UUID] = Counter()
         self._keys: dict[tuple[str, str, str, str], tuple[bytes, UUID, bool]] = {}
@@ -83,13 +87,15 @@ class InMemoryStore:
                     raise IdempotencyConflict(retry_after=1)
                 return kept[1]
         self.settlements[new.id] = Settling(new.organization_id, new.id, "refund", 0)
+        self.due[new.id] = datetime.now(UTC) + IN_TIME
         return None
 
     async def admit(self, new: NewTask, key: Key | None) -> Task:
         """See `task_worker.domain.submission.Tasks`."""
-        if new.id not in self.settlements:
+        if new.id not in self.settlements or self._is_due(new.id):
             raise SubmissionOverran
         self.settlements[new.id] = None
+        self.due.pop(new.id)
         if key is not None:
             self._keys[new.organization_id, new.user_id, key.route, key.text] = (key.fingerprint, new.id, True)
         self._owners[new.id] = new
@@ -185,27 +191,43 @@ class InMemoryStore:
         if upload is not None:
             yield upload.content
 
-    async def claim_events(self, limit: int, lease: timedelta) -> Sequence[Event]:  # noqa: ARG002 - nobody else claims
+    async def claim_events(self, limit: int, lease: timedelta) -> Sequence[Event]:
         """See `task_worker.domain.delivery.Outbox`."""
-        return list(self.events.values())[:limit]
+        due = [event_id for event_id in self.events if self._is_due(event_id)][:limit]
+        for event_id in due:
+            self.events[event_id] = replace(self.events[event_id], tries=self.events[event_id].tries + 1)
+            self.due[event_id] = datetime.now(UTC) + lease
+        return [self.events[event_id] for event_id in due]
 
     async def mark_delivered(self, event: Event) -> None:
         """See `task_worker.domain.delivery.Outbox`."""
         self.events.pop(event.event_id, None)
 
     async def delay_event(self, event: Event, wait: timedelta) -> None:
-        """See `task_worker.domain.delivery.Outbox`; here it is due again at once."""
+        """See `task_worker.domain.delivery.Outbox`."""
+        if event.event_id in self.events:
+            self.due[event.event_id] = datetime.now(UTC) + wait
 
-    async def claim_settlements(self, limit: int, lease: timedelta) -> Sequence[Settling]:  # noqa: ARG002 - as above
+    async def claim_settlements(self, limit: int, lease: timedelta) -> Sequence[Settling]:
         """See `task_worker.domain.delivery.Settlements`."""
-        return [settling for settling in self.settlements.values() if settling is not None][:limit]
+        found = [settling for settling in self.settlements.values() if settling is not None]
+        due = [replace(settling, tries=settling.tries + 1) for settling in found if self._is_due(settling.task_id)]
+        for settling in due[:limit]:
+            self.settlements[settling.task_id] = settling
+            self.due[settling.task_id] = datetime.now(UTC) + lease
+        return due[:limit]
 
     async def mark_settled(self, settling: Settling) -> None:
         """See `task_worker.domain.delivery.Settlements`."""
         self.settlements.pop(settling.task_id, None)
 
     async def delay_settlement(self, settling: Settling, wait: timedelta) -> None:
-        """See `task_worker.domain.delivery.Settlements`; here it is due again at once."""
+        """See `task_worker.domain.delivery.Settlements`."""
+        if settling.task_id in self.settlements:
+            self.due[settling.task_id] = datetime.now(UTC) + wait
+
+    def _is_due(self, of: object) -> bool:
+        return self.due.get(of, datetime.min.replace(tzinfo=UTC)) <= datetime.now(UTC)
 
     def _is_of(self, principal: Principal, task_id: UUID) -> bool:
         new = self._owners.get(task_id)
@@ -239,6 +261,59 @@ class InMemoryStore:
         self._change(attempt.task_id, status=status, step=status, finished_at=datetime.now(UTC), **changes)
         self.settlements[attempt.task_id] = Settling(attempt.organization_id, attempt.task_id, outcome, 0)
         self.events.setdefault(event.event_id, event)
+
+
+class InMemoryQuota:
+    """What an organization may still spend, as auth-service keeps it: the promises of `AuthQuota` in memory.
+
+    `error` is raised instead of an answer, `lost` makes the answer of the next reservation be lost on its way.
+    """
+
+    def __init__(self, limit: int = 1_000_000) -> None:
+        self.limit = limit
+        self.error: ServiceError | None = None
+        self.is_lost = False
+        self.states: dict[tuple[str, str], str] = {}
+
+    async def reserve(self, organization_id: str, task_id: UUID) -> None:
+        """See `task_worker.domain.submission.Quota`."""
+        if self.error is not None:
+            raise self.error
+        place = (organization_id, str(task_id))
+        used = sum(1 for (owner, _), state in self.states.items() if owner == organization_id and state != "refunded")
+        if place not in self.states and used >= self.limit:
+            raise QuotaExceeded(retry_after=60)
+        self.states.setdefault(place, "reserved")
+        if self.is_lost:
+            raise CapabilityUnavailable(capability="tasks")
+
+    async def settle(self, settling: Settling) -> None:
+        """See `task_worker.domain.delivery.Charges`."""
+        if self.error is not None:
+            raise self.error
+        place = (settling.organization_id, str(settling.task_id))
+        wanted = {"commit": "committed", "refund": "refunded"}[settling.outcome]
+        if place not in self.states:
+            raise NotFound
+        if self.states[place] not in ("reserved", wanted):
+            raise Conflict
+        self.states[place] = wanted
+
+
+class InMemoryNotifications:
+    """notification-service's door in memory: counts how often it was told and keeps each event once."""
+
+    def __init__(self) -> None:
+        self.error: ServiceError | None = None
+        self.told: Counter[str] = Counter()
+        self.kept: dict[str, Event] = {}
+
+    async def notify(self, event: Event) -> None:
+        """See `task_worker.domain.delivery.Notifications`."""
+        if self.error is not None:
+            raise self.error
+        self.told[event.event_id] += 1
+        self.kept.setdefault(event.event_id, event)
 
 
 class Neighbours:

@@ -21,6 +21,7 @@ from task_worker.domain.task import (
     Key,
     NewTask,
     ResultNotStorable,
+    Settling,
     SubmissionOverran,
     Upload,
 )
@@ -45,8 +46,11 @@ class Stores:
         return new
 
     async def settlements_of(self, new: NewTask) -> list[str]:
+        return [settling.outcome for settling in await self.due_settlements_of(new)]
+
+    async def due_settlements_of(self, new: NewTask) -> list[Settling]:
         due = await self.delivery.claim_settlements(1_000, LEASE)
-        return [settling.outcome for settling in due if settling.task_id == new.id]
+        return [settling for settling in due if settling.task_id == new.id]
 
     async def events_of(self, new: NewTask) -> list[Event]:
         return [e for e in await self.delivery.claim_events(1_000, LEASE) if e.data["task_id"] == str(new.id)]
@@ -244,9 +248,7 @@ async def test_an_upload_comes_back_byte_for_byte(stores: Stores, alice: Princip
     assert attempt.upload_name == "data.csv"
 
 
-@pytest.mark.engines
-async def test_a_claimed_event_is_left_to_its_relay_until_the_lease_ends(postgres: Postgres, alice: Principal) -> None:
-    stores = Stores(PostgresTasks(postgres), PostgresWork(postgres), PostgresDelivery(postgres))
+async def test_a_claimed_event_is_left_to_its_relay_until_the_lease_ends(stores: Stores, alice: Principal) -> None:
     new = await stores.submitted(alice)
     await stores.work.succeed(await stores.work.begin(alice.organization_id, new.id, "w"), REPORT, event(new))
 
@@ -259,6 +261,30 @@ async def test_a_claimed_event_is_left_to_its_relay_until_the_lease_ends(postgre
 
     assert (len(taken), left, len(again), again[0].tries) == (1, [], 1, 2)
     assert await stores.events_of(new) == []
+
+
+async def test_a_claimed_settlement_is_left_to_its_relay_until_the_lease_ends(stores: Stores, alice: Principal) -> None:
+    new = await stores.submitted(alice)
+    await stores.tasks.cancel(alice, new.id)
+
+    taken = await stores.due_settlements_of(new)
+    left = await stores.due_settlements_of(new)
+    await stores.delivery.delay_settlement(taken[0], timedelta(0))
+    again = await stores.due_settlements_of(new)
+    await stores.delivery.mark_settled(again[0])
+    await stores.delivery.delay_settlement(again[0], timedelta(0))
+
+    assert (len(taken), left, len(again), again[0].tries) == (1, [], 1, 2)
+    assert await stores.due_settlements_of(new) == []
+
+
+async def test_nothing_is_refunded_while_its_submission_is_in_time(stores: Stores, alice: Principal) -> None:
+    new = a_submission(alice)
+    await stores.tasks.claim(new, None)
+
+    assert await stores.settlements_of(new) == []
+    await stores.tasks.admit(new, None)
+    assert await stores.settlements_of(new) == []
 
 
 @pytest.mark.engines
