@@ -227,6 +227,15 @@ async def test_another_content_type_or_none_is_415(client: httpx2.AsyncClient, m
     reply = await client.post("/chat/message", content=b"{}", headers=headers)
 
     assert (reply.status_code, reply.json()["code"]) == (415, "unsupported_media_type")
+    assert reply.json()["detail"] == "Send the body as application/json."
+
+
+@pytest.mark.parametrize("path", ["/tasks/analyze", "/knowledge/import"])
+async def test_a_415_names_every_type_that_the_path_takes(client: httpx2.AsyncClient, path: str) -> None:
+    reply = await client.post(path, content=b"a,b\n1,2\n", headers={"Content-Type": "text/csv"})
+
+    assert reply.status_code == 415
+    assert reply.json()["detail"] == "Send the body as application/json or multipart/form-data."
 
 
 async def test_an_expected_continue_is_granted_only_to_a_body_that_is_wanted(raw: Raw, mint: TokenMint) -> None:

@@ -129,6 +129,14 @@ async def test_people_have_no_business_at_the_internal_door(replicas: list[httpx
     assert reply.status_code == 403
 
 
+@pytest.mark.parametrize("query", ["limit=1&limit=2", "unread=true&unread=false", "cursor=a&cursor=b"])
+async def test_a_parameter_given_twice_is_refused(replicas: list[httpx2.AsyncClient], query: str) -> None:
+    reply = await replicas[0].get(f"/notifications?{query}", headers=as_user(somebody()))
+
+    assert reply.status_code == 422
+    assert "repeated_parameter" in [error["code"] for error in reply.json()["errors"]]
+
+
 async def test_a_nonsense_last_event_id_is_refused(replicas: list[httpx2.AsyncClient]) -> None:
     headers = as_user(somebody()) | {"Last-Event-ID": "nonsense"}
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from shared.testing import identity_headers
+from task_worker.routes.bodies import TaskIn
 from task_worker.settings import TaskSettings
 
 Newcomer = Callable[..., Any]
@@ -204,7 +205,7 @@ async def test_the_list_is_walked_by_cursor(newcomer: Newcomer) -> None:
     assert (foreign.status_code, foreign.json()["code"]) == (422, "invalid_cursor")
 
 
-@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "cursor=nonsense", "cursor="])
+@pytest.mark.parametrize("query", ["limit=0", "limit=101", "limit=x", "cursor=nonsense", "cursor=", "limit=1&limit=2"])
 async def test_a_bad_page_is_refused(person: Any, query: str) -> None:
     assert (await person.http.get(f"/tasks?{query}")).status_code == 422
 
@@ -284,3 +285,14 @@ async def test_an_uploaded_file_is_analysed_by_a_worker(person: Any, workers: An
     assert "amounts.csv: 28 rows" in done["result"]["summary"]
     assert "Q4 2024" in done["result"]["report_markdown"]
     assert done["result"]["findings"][0]["query"]
+
+
+async def test_the_document_states_the_rule_that_is_enforced_for_descriptions(person: Any) -> None:
+    app = person.http._transport.app
+    document = app.openapi()
+    operation = document["paths"]["/tasks/analyze"]["post"]["requestBody"]["content"]
+    in_json = document["components"]["schemas"]["TaskIn"]["properties"]["description"]
+    in_form = operation["multipart/form-data"]["schema"]["properties"]["description"]
+
+    assert in_json == in_form == TaskIn.model_json_schema()["properties"]["description"]
+    assert {"pattern", "minLength", "maxLength"} <= set(in_json)

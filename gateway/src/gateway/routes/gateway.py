@@ -388,7 +388,7 @@ def _check_body(incoming: Incoming, route: Route) -> bytes | None:
         raise BodyTooLarge
     media = incoming.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if media not in route.media and not (media.endswith(b"+json") and route.media >= JSON):
-        raise UnsupportedMediaType
+        raise UnsupportedMediaType(f"Send the body as {' or '.join(sorted(kind.decode() for kind in route.media))}.")
     return framing
 
 

@@ -1,30 +1,20 @@
 """What the public paths take and give."""
 
-import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.contracts import PublicRequest
+from shared.fields import Readable
 from task_worker.domain.task import Kind, Status, Task
-
-UNSEEN = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff]")
-
-
-def _readable(text: str) -> str:
-    if UNSEEN.search(text):
-        raise ValueError("control characters are not allowed")
-    if not text.strip():
-        raise ValueError("say what should be done")
-    return text
 
 
 class TaskIn(PublicRequest):
     """What should be done, in plain words; periods such as "Q4 2024" or "last month" are understood."""
 
-    description: Annotated[str, Field(min_length=1, max_length=4_000), AfterValidator(_readable)]
+    description: Annotated[Readable, Field(min_length=1, max_length=4_000)]
 
 
 class _Out(BaseModel):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Path, Response
 
 from shared.callers import CurrentPrincipal
 from shared.cursors import Cursors
-from shared.fields import Cursor, Limit
+from shared.fields import Cursor, Limit, given_once
 from shared.idempotency import KEY_PARAMETER, REPLAYED, REPLAYED_HEADER
 from shared.ids import new_id, parse_id
 from shared.parts import Part
@@ -20,7 +20,7 @@ from task_worker.domain.task import Kind, NewTask, TaskNotFound
 from task_worker.routes import bodies
 from task_worker.routes.submissions import SubmissionIn, read_json, read_json_or_form
 
-router = APIRouter(prefix="/tasks", tags=["tasks"])
+router = APIRouter(prefix="/tasks", tags=["tasks"], dependencies=[Depends(given_once)])
 
 REFUSALS = (400, 401, 409, 413, 415, 422, 429, 500, 503, 504)
 JSON_BODY: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/TaskIn"}}
@@ -30,7 +30,7 @@ FORM_BODY: dict[str, Any] = {
         "required": ["description"],
         "additionalProperties": False,
         "properties": {
-            "description": {"type": "string", "minLength": 1, "maxLength": 4_000},
+            **bodies.TaskIn.model_json_schema()["properties"],
             "file": {
                 "type": "string",
                 "format": "binary",
