@@ -64,3 +64,28 @@ class InMemoryInboxes:
     async def mark_all_read(self, owner: Owner) -> None:
         """Mark all of them as read."""
         self._inboxes[owner] = [replace(notification, read=True) for notification in self._inboxes[owner]]
+
+
+class InMemoryMarker:
+    """Tells filled inboxes from emptied ones, as `RedisMarker` does in Redis."""
+
+    def __init__(self) -> None:
+        self._filled = False
+        self._claimed = False
+
+    async def is_filled(self) -> bool:
+        """Whether the inboxes are complete."""
+        return self._filled
+
+    async def claim(self) -> bool:
+        """Whether the caller may fill them now."""
+        is_first, self._claimed = not self._claimed, True
+        return is_first
+
+    async def release(self) -> None:
+        """Give the claim back without having filled them."""
+        self._claimed = False
+
+    async def set_filled(self) -> None:
+        """They are complete, and the claim is free."""
+        self._filled, self._claimed = True, False

@@ -10,8 +10,9 @@ import pytest
 
 from notification_service.domain.inbox import START, Event, Inboxes, Owner, Place
 from notification_service.domain.live import Listeners
-from notification_service.store.inboxes import RedisInboxes
-from notification_service.testing import InMemoryInboxes
+from notification_service.domain.rebuild import Marker
+from notification_service.store.inboxes import FILLED, FILLING, RedisInboxes, RedisMarker
+from notification_service.testing import InMemoryInboxes, InMemoryMarker
 from shared.redis import RedisStore
 
 SIZE = 12
@@ -153,3 +154,46 @@ async def test_an_old_event_behind_a_new_one_is_not_lost(inboxes: Inboxes, ada: 
     assert not (await inboxes.deliver(event(ada, 1), rebuilt=True)).duplicate
 
     assert len((await inboxes.page(ada, None, 10, unread=False)).notifications) == 2
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.engines)])
+async def markers(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Marker, Marker]]:
+    """The marker as two replicas see it, of inboxes that are empty."""
+    if request.param == "memory":
+        marker = InMemoryMarker()
+        yield marker, marker
+        return
+    redis = RedisStore(
+        request.getfixturevalue("redis_data_url"), capability="notifications", timeout=timedelta(seconds=5)
+    )
+    await redis.run(lambda client: client.delete(FILLED, FILLING))
+    yield RedisMarker(redis), RedisMarker(redis)
+    await redis.run(lambda client: client.delete(FILLED, FILLING))
+    await redis.close()
+
+
+async def test_one_replica_at_a_time_may_fill(markers: tuple[Marker, Marker]) -> None:
+    one, other = markers
+
+    assert [await one.claim(), await other.claim()] == [True, False]
+    await one.release()
+    assert await other.claim()
+
+
+async def test_filled_inboxes_are_known_as_such_by_all(markers: tuple[Marker, Marker]) -> None:
+    one, other = markers
+    assert not await other.is_filled()
+
+    await one.claim()
+    await one.set_filled()
+
+    assert await other.is_filled()
+    assert await other.claim()
+
+
+async def test_a_released_claim_fills_nothing(markers: tuple[Marker, Marker]) -> None:
+    one, other = markers
+    await one.claim()
+    await one.release()
+
+    assert not await other.is_filled()
