@@ -111,7 +111,7 @@ async def _upload(form: FormData, limit: int) -> Upload | None:
     content = await given.read()
     if len(content) > limit:
         raise BodyTooLarge
-    if not content.strip():
+    if not content:
         raise InvalidRequest(errors=(FieldError("file", "empty", "the file is empty"),))
     return Upload(_safe_name(given.filename), content)
 

@@ -34,6 +34,7 @@ FORM_BODY: dict[str, Any] = {
             "file": {
                 "type": "string",
                 "format": "binary",
+                "minLength": 1,
                 "description": "A CSV of up to 10 MiB with a header row; it is analysed instead of the conversations.",
             },
         },
