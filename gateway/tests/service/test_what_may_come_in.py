@@ -238,6 +238,13 @@ async def test_a_415_names_every_type_that_the_path_takes(client: httpx2.AsyncCl
     assert reply.json()["detail"] == "Send the body as application/json or multipart/form-data."
 
 
+async def test_a_415_names_every_type_that_is_taken(client: httpx2.AsyncClient) -> None:
+    reply = await client.post("/knowledge/import", content=b"a,b", headers={"Content-Type": "text/csv"})
+
+    assert reply.status_code == 415
+    assert reply.json()["detail"] == "Send the body as application/json or multipart/form-data."
+
+
 async def test_an_expected_continue_is_granted_only_to_a_body_that_is_wanted(raw: Raw, mint: TokenMint) -> None:
     token = mint.token().encode()
     head = b"POST /chat/message HTTP/1.1\r\nHost: a\r\nContent-Type: application/json\r\nExpect: 100-continue\r\n"

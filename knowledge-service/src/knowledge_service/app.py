@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
+from knowledge_service.clients.import_reader import ImportReader
 from knowledge_service.clients.index_process import IndexProcess
 from knowledge_service.clients.organizations import AuthOrganizations
 from knowledge_service.domain.answering import Answering
 from knowledge_service.domain.authoring import Authoring
 from knowledge_service.domain.bm25 import Bm25Ranker
 from knowledge_service.domain.current_publications import CurrentPublications
+from knowledge_service.domain.import_files import Limits
 from knowledge_service.domain.importing import Importing
 from knowledge_service.domain.indexes import Indexes, Room
 from knowledge_service.domain.publishing import Publishing
@@ -69,6 +71,11 @@ def make_app(settings: KnowledgeSettings) -> Service:
     # Those of some thousand articles never wait for one of a hundred thousand: each size has a process of its own.
     medium, large = IndexProcess(ROOM_TO_WORK + memory), IndexProcess(ROOM_TO_WORK + 2 * memory)
     rooms = (Room(medium, MEDIUM, memory // 4), Room(large, sys.maxsize, memory // 2))
+    reader = ImportReader(
+        Limits(rows=settings.import_rows, headings=settings.import_headings),
+        memory_mib=settings.import_memory_mib,
+        work=settings.import_work,
+    )
     publications = CqlPublications(cql)
     announcements = RedisAnnouncements(redis)
     current_publications = CurrentPublications(
@@ -83,7 +90,14 @@ def make_app(settings: KnowledgeSettings) -> Service:
     @asynccontextmanager
     async def lifespan(_app: Service) -> AsyncIterator[KnowledgeParts]:
         publishing = Publishing(stored, publications, current_publications, announcements)
-        importing = Importing(stored, CqlImports(cql), publishing, imports.checked_row)
+        importing = Importing(
+            stored,
+            CqlImports(cql),
+            publishing,
+            reader,
+            imports.checked_row,
+            at_most=settings.import_deadline,
+        )
         async with AsyncExitStack() as stack:
             await start_all(stack, cql, redis, auth)
             stack.push_async_callback(medium.close)

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from uuid import UUID
 
 from knowledge_service.domain.articles import Article
+from knowledge_service.domain.import_files import Limits, Row, Upload, read_rows
 from knowledge_service.domain.importing import Import
 from knowledge_service.domain.publications import Publication
 from shared.errors import CapabilityUnavailable
@@ -136,6 +137,35 @@ class InMemoryImports:
         """The report, unless there is none."""
         self._outage.check()
         return self._kept.get((organization_id, import_id))
+
+
+class ReadRows:
+    """Twin of `SpooledRows`."""
+
+    def __init__(self, rows: list[Row]) -> None:
+        self.total = len(rows)
+        self.is_closed = False
+        self._rows = rows
+
+    async def batches(self) -> AsyncIterator[list[Row]]:
+        """All rows in their order, some at a time."""
+        for start in range(0, self.total, 100):
+            yield self._rows[start : start + 100]
+
+    def close(self) -> None:
+        """Remember that it was closed."""
+        self.is_closed = True
+
+
+class HereReader:
+    """Twin of `ImportReader` that reads in this process, bounded by rows and headings alone."""
+
+    def __init__(self, limits: Limits = Limits()) -> None:  # noqa: B008 - frozen
+        self._limits = limits
+
+    async def read(self, upload: Upload) -> ReadRows:
+        """The rows of a file."""
+        return ReadRows(read_rows(upload, self._limits))
 
 
 class KnownEpochs:

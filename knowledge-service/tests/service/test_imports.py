@@ -1,6 +1,7 @@
 """Imports through the service's own HTTP: formats, reports, repeats."""
 
 import asyncio
+import gzip
 import uuid
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -186,3 +187,50 @@ async def test_an_import_cut_off_by_a_stop_says_so(replica: Replica, principal: 
         report = (await other.get(sent.headers["Location"])).json()
 
     assert (report["state"], report["errors"][0]["code"]) == ("failed", "interrupted")
+
+
+async def test_a_large_json_body_is_read_like_a_file(client: httpx2.AsyncClient) -> None:
+    many = [{"question": f"Question {n}?", "answer": "a" * 300} for n in range(1_000)]
+    good = await report_of(client, await client.post("/knowledge/import", json={"articles": many}))
+    broken = await client.post(
+        "/knowledge/import", content=b'{"articles": [' * 30_000, headers={"Content-Type": "application/json"}
+    )
+
+    assert (good["state"], good["rows"]["created"]) == ("succeeded", 1_000)
+    report = await report_of(client, broken)
+    assert (report["state"], report["errors"][0]["code"]) == ("failed", "invalid_json")
+
+
+async def test_a_body_that_is_compressed_is_told_so(client: httpx2.AsyncClient) -> None:
+    compressed = gzip.compress(b'{"articles": []}')
+    declared = await client.post(
+        "/knowledge/import",
+        content=compressed,
+        headers={"Content-Type": "application/json", "Content-Encoding": "gzip"},
+    )
+    hidden = await client.post("/knowledge/import", content=compressed, headers={"Content-Type": "application/json"})
+    report = await report_of(client, await client.post("/knowledge/import", files=file(compressed)))
+
+    assert (declared.status_code, hidden.status_code) == (415, 400)
+    assert "compressed" in declared.json()["detail"]
+    assert "gzip" in hidden.json()["detail"]
+    assert (report["state"], report["errors"][0]["code"]) == ("failed", "not_text")
+
+
+async def test_a_type_that_is_not_taken_is_told_all_that_are(client: httpx2.AsyncClient) -> None:
+    refused = await client.post("/knowledge/import", content=b"a,b", headers={"Content-Type": "text/csv"})
+
+    assert refused.status_code == 415
+    assert {"CSV", "Markdown", "multipart/form-data", "application/json."} <= set(
+        refused.json()["detail"].replace(",", "").split()
+    )
+
+
+async def test_a_file_of_too_many_rows_is_refused_with_the_bound(
+    replica: Replica, principal: Principal, tmp_path: Path
+) -> None:
+    async with replica(principal, state_dir=tmp_path, import_rows=40) as client:
+        report = await report_of(client, await client.post("/knowledge/import", files=file(CSV)))
+
+    assert (report["state"], report["errors"][0]["code"]) == ("failed", "too_many_rows")
+    assert "40 articles" in report["errors"][0]["message"]

@@ -4,15 +4,16 @@ import asyncio
 import time
 from datetime import timedelta
 
+import orjson
 import pytest
 
 from knowledge_service.domain import importing
 from knowledge_service.domain.articles import now
-from knowledge_service.domain.import_files import rows_of
-from knowledge_service.domain.importing import LOST, RUNNING, WAITING, Import, Importing, ImportNotFound
+from knowledge_service.domain.import_files import Upload
+from knowledge_service.domain.importing import LOST, OF_ONE_ORGANIZATION, Import, Importing, ImportNotFound
 from knowledge_service.domain.publications import Publication
 from knowledge_service.routes.imports import checked_row
-from knowledge_service.testing import InMemoryArticles, InMemoryImports, Outage
+from knowledge_service.testing import HereReader, InMemoryArticles, InMemoryImports, Outage
 from shared.errors import CapabilityUnavailable, Overloaded
 from shared.ids import new_id
 
@@ -29,15 +30,15 @@ class World:
         self.outage = Outage()
         self.articles = InMemoryArticles(self.outage)
         self.imports = InMemoryImports(self.outage)
-        self.importing = Importing(self.articles, self.imports, NoPublishing(), checked_row)
+        self.importing = Importing(self.articles, self.imports, NoPublishing(), HereReader(), checked_row)
 
-    async def import_(self, count: int = 3, *, publish: bool = False) -> Import:
-        rows = [{"question": f"Question {n}?", "answer": "So."} for n in range(count)]
-        return await self.importing.import_articles(ORGANIZATION, lambda: rows_of(rows), publish=publish, dry_run=False)
+    async def import_(self, count: int = 3, *, publish: bool = False, organization: str = ORGANIZATION) -> Import:
+        upload = Upload("json", orjson.dumps([{"question": f"Question {n}?", "answer": "So."} for n in range(count)]))
+        return await self.importing.import_articles(organization, upload, publish=publish, dry_run=False)
 
-    async def ended(self, begun: Import) -> Import:
+    async def ended(self, begun: Import, organization: str = ORGANIZATION) -> Import:
         for _ in range(500):
-            report = await self.imports.find(ORGANIZATION, begun.import_id)
+            report = await self.imports.find(organization, begun.import_id)
             if report is not None and report.state != "running":
                 return report
             await asyncio.sleep(0.02)
@@ -91,13 +92,44 @@ async def test_stopping_ends_imports_with_a_report(world: World) -> None:
     assert (report.state, report.errors[0].code) == ("failed", "interrupted")
 
 
-async def test_too_many_imports_at_once_are_shed(world: World) -> None:
-    for _ in range(RUNNING + WAITING):
+async def test_too_many_imports_of_one_organization_are_refused_and_others_are_taken(world: World) -> None:
+    for _ in range(OF_ONE_ORGANIZATION):
         await world.import_(10_000)
 
     with pytest.raises(Overloaded):
         await world.import_()
+    await world.ended(await world.import_(organization="neighbour"), "neighbour")
     await world.importing.stop()
+
+
+async def test_a_small_import_does_not_wait_for_the_large_ones_of_others(world: World) -> None:
+    large = [await world.import_(20_000) for _ in range(OF_ONE_ORGANIZATION)]
+
+    small = await world.ended(await world.import_(organization="neighbour"), "neighbour")
+
+    assert small.state == "succeeded"
+    reports = [await world.imports.find(ORGANIZATION, begun.import_id) for begun in large]
+    assert all(report is not None and report.state == "running" for report in reports)
+    await world.importing.stop()
+
+
+async def test_ended_imports_make_room_for_the_next(world: World) -> None:
+    for _ in range(OF_ONE_ORGANIZATION + 2):
+        await world.ended(await world.import_())
+        await asyncio.sleep(0)
+
+    assert not world.importing._running
+
+
+async def test_an_import_that_takes_too_long_ends_and_says_so() -> None:
+    world = World()
+    world.importing = Importing(
+        world.articles, world.imports, NoPublishing(), HereReader(), checked_row, at_most=timedelta(milliseconds=50)
+    )
+
+    report = await world.ended(await world.import_(100_000))
+
+    assert (report.state, report.errors[0].code) == ("failed", "too_slow")
 
 
 async def test_a_foreign_import_is_not_there(world: World) -> None:

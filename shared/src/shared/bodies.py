@@ -1,5 +1,6 @@
 """Bodies within limits, and strict JSON: what other parsers let pass or crash on is refused here, and named."""
 
+import asyncio
 import json
 import re
 from collections import Counter
@@ -15,6 +16,9 @@ from shared.errors import BodyTooLarge, FieldError, InvalidRequest, MalformedReq
 
 MAX_DEPTH = 32
 SEVERAL = (list, set, tuple, frozenset)
+ON_LOOP = 256 * 1024
+"""Bytes that are parsed on the event loop, at most 5 ms; more is parsed in a thread."""
+GZIP = b"\x1f\x8b"
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*"')
 BRACKET = re.compile(rb"[\[\]{}]")
 
@@ -65,8 +69,13 @@ def parse_json(raw: bytes) -> Any:  # noqa: ANN401 - JSON is any of it
     """
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH and _depth(raw) > MAX_DEPTH:
         raise MalformedRequest(f"The body nests deeper than {MAX_DEPTH} levels.")
+    if raw.startswith(GZIP):
+        raise MalformedRequest("The body is compressed with gzip: send it as it is.")
     try:
         text = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise MalformedRequest("The body is not UTF-8 text, as JSON has to be.") from error
+    try:
         value = _decoder.decode(text)
     except ValueError as error:
         raise MalformedRequest from error
@@ -117,7 +126,8 @@ class _StrictRequest(Request):
 
     async def json(self) -> Any:  # noqa: ANN401 - JSON is any of it
         if not self._is_parsed:
-            self._value = parse_json(await self.body())
+            raw = await self.body()
+            self._value = parse_json(raw) if len(raw) <= ON_LOOP else await asyncio.to_thread(parse_json, raw)
             self._is_parsed = True
         return self._value
 

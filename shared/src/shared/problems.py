@@ -1,5 +1,6 @@
 """Errors as application/problem+json (RFC 9457), the same for every service; nothing of the request is echoed."""
 
+import re
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
@@ -26,6 +27,7 @@ from shared.errors import (
 
 log = structlog.get_logger()
 
+ITEMS_OF_A_TEXT = re.compile(r"Value should have at (most|least) (\d+) items? after validation")
 CONTENT_TYPE = "application/problem+json"
 
 
@@ -66,10 +68,16 @@ def field_errors(errors: Sequence[Mapping[str, Any]]) -> tuple[FieldError, ...]:
         FieldError(
             field=".".join(str(part) for part in error["loc"] if part not in ("body", "query", "path", "header")),
             code=str(error["type"]),
-            message=str(error["msg"]),
+            message=_message(error),
         )
         for error in errors
     )
+
+
+def _message(error: Mapping[str, Any]) -> str:
+    """Pydantic's words, but for the length of a text that a function looked at before: it counts "items" there."""
+    found = ITEMS_OF_A_TEXT.match(str(error["msg"]))
+    return f"String should have at {found[1]} {found[2]} characters" if found else str(error["msg"])
 
 
 def invalid(error: ValidationError) -> InvalidRequest:

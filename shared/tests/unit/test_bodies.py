@@ -1,9 +1,12 @@
+import threading
 from typing import Annotated
 
 import httpx2
 import pytest
 from fastapi import APIRouter, FastAPI, Query
+from pydantic import BaseModel
 
+from shared import bodies
 from shared.bodies import MAX_DEPTH, StrictRoute, parse_json
 from shared.errors import InvalidRequest, MalformedRequest
 from shared.problems import install
@@ -34,6 +37,40 @@ def test_plain_json_is_read_as_it_is() -> None:
 def test_what_is_not_strict_json_is_refused(raw: bytes) -> None:
     with pytest.raises(MalformedRequest):
         parse_json(raw)
+
+
+@pytest.mark.parametrize(("raw", "says"), [(b"\x1f\x8b\x08", "gzip"), ('{"a":"ä"}'.encode("latin-1"), "UTF-8")])
+def test_a_body_that_is_something_else_is_called_by_its_name(raw: bytes, says: str) -> None:
+    with pytest.raises(MalformedRequest, match=says):
+        parse_json(raw)
+
+
+async def test_a_large_body_is_parsed_beside_the_loop() -> None:
+    router = APIRouter(route_class=StrictRoute)
+    threads: set[int] = set()
+
+    class Noticed(BaseModel):
+        texts: list[str]
+
+    @router.post("/echo")
+    async def echo(body: Noticed) -> int:
+        return len(body.texts)
+
+    app = FastAPI()
+    app.include_router(router)
+    install(app)
+    parse = bodies.parse_json
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bodies, "parse_json", lambda raw: threads.add(threading.get_ident()) or parse(raw))  # type: ignore[func-returns-value]  # notes where
+        async with httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://here") as client:
+            small = await client.post("/echo", json={"texts": ["x"]})
+            assert threads == {threading.get_ident()}
+            threads.clear()
+            large = await client.post("/echo", json={"texts": ["x" * 1_000] * 600})
+
+    assert (small.json(), large.json()) == (1, 600)
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 def test_brackets_inside_strings_are_not_depth() -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar
 import orjson
 import pytest
 from fastapi import APIRouter
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, ValidationError
 
 from shared import problems
 from shared.bodies import StrictRoute
@@ -167,3 +167,15 @@ async def test_a_sane_request_id_is_taken_over_and_an_odd_one_is_not() -> None:
 
     assert sane.headers["x-request-id"] == "abc-1"
     assert odd.headers["x-request-id"] != "a b\\n"
+
+
+def test_a_text_that_is_too_long_is_measured_in_characters() -> None:
+    class Asked(BaseModel):
+        text: Annotated[str, AfterValidator(str.strip), Field(max_length=5)]
+        texts: Annotated[list[str], AfterValidator(list), Field(max_length=1)] = []
+
+    with pytest.raises(ValidationError) as refused:
+        Asked(text="too long", texts=["a", "b"])
+    text, _ = problems.invalid(refused.value).errors
+
+    assert text.message == "String should have at most 5 characters"

@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any
+from typing import IO, Any
 
 import orjson
 import structlog
@@ -22,8 +22,10 @@ PASSED_ON = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "TMPDIR")
 """All that a child gets of the environment."""
 
 
-async def start_child(module: str, arguments: Sequence[str] = ()) -> asyncio.subprocess.Process:
-    """Run a module of ours with pipes to its input and output; what it complains of goes where our own logs go."""
+async def start_child(
+    module: str, arguments: Sequence[str] = (), *, output: IO[bytes] | int = asyncio.subprocess.PIPE
+) -> asyncio.subprocess.Process:
+    """Run a module of ours with a pipe to its input; what it complains of goes where our own logs go."""
     environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     return await asyncio.create_subprocess_exec(
         sys.executable,
@@ -31,7 +33,7 @@ async def start_child(module: str, arguments: Sequence[str] = ()) -> asyncio.sub
         module,
         *arguments,
         stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
+        stdout=output,
         limit=LINE,
         env=environment,
     )

@@ -82,7 +82,7 @@ class _Replies:
 def _work(replies: _Replies, number: int, operation: Callable[..., Any], given: Mapping[str, Any], blob: bytes) -> None:
     try:
         result = operation(given, blob)
-    except (KeyError, MemoryError, ValueError) as error:
+    except (KeyError, MemoryError, SystemError, ValueError) as error:  # orjson makes a SystemError of a MemoryError
         replies.send({"number": number, "error": repr(error)})
     else:
         replies.send({"number": number, "result": result})

@@ -1,4 +1,8 @@
-"""Files of articles, read into rows: CSV, JSON, JSON lines and Markdown."""
+"""Files of articles, read into rows: CSV, JSON, JSON lines and Markdown.
+
+What a file may cost is bounded here by its rows and headings, and in `clients.import_child`, which runs this, by memory
+and time.
+"""
 
 import csv
 import io
@@ -18,6 +22,23 @@ SEPARATORS = {"alternatives": re.compile(r"\|"), "tags": re.compile(r"[|,;]")}
 DELIMITERS = (",", ";", "\t")
 LARGEST_CELL = 4 * 1024 * 1024
 BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+NOT_TEXT = (
+    (
+        b"PK\x03\x04",
+        "The file is an Excel workbook or another ZIP archive, whatever its name: save it as CSV in UTF-8.",
+    ),
+    (b"\xd0\xcf\x11\xe0", "The file is an old Excel or Word document, whatever its name: save it as CSV in UTF-8."),
+    (b"\x1f\x8b", "The file is compressed with gzip: unpack it and send what was in it."),
+    (b"BZh", "The file is compressed with bzip2: unpack it and send what was in it."),
+    (b"\xfd7zXZ", "The file is compressed with xz: unpack it and send what was in it."),
+    (b"%PDF-", "The file is a PDF document: send its questions and answers as CSV, JSON or Markdown."),
+)
+"""How files begin that are no text, and what to do instead."""
+COLUMNS_NAMED = 10
+LONGEST_NAME = 40
+LINE_END = re.compile(r"\r\n?|\n")
+HEADING = re.compile(r"^ {0,3}(?:#{1,6}(?:\s|$)|=+[ \t]*$|-+[ \t]*$)", re.MULTILINE)
+"""A line that makes a heading, or may: enough to count before anything is parsed."""
 MARKDOWN_FIELD = re.compile(r"(alternatives|tags|language|external_id|id)\s*:\s*(.+)", re.IGNORECASE)
 
 
@@ -46,6 +67,22 @@ class Row:
     error: UnreadableRow | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A file as it was sent."""
+
+    file_format: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one file may ask for; more is refused as a whole, and the refusal names the bound."""
+
+    rows: int = 100_000
+    headings: int = 100_000
+
+
 def format_of(file_name: str, media_type: str) -> str | None:
     """Which format a file is in, by its name, else by its media type; None when neither says."""
     by_name = {"csv": "csv", "tsv": "csv", "json": "json", "jsonl": "jsonl", "ndjson": "jsonl"}
@@ -57,31 +94,39 @@ def format_of(file_name: str, media_type: str) -> str | None:
     return by_name.get(extension) or by_type.get(media_type.partition(";")[0].strip().lower())
 
 
-def read_rows(file_format: str, content: bytes) -> list[Row]:
+def read_rows(upload: Upload, limits: Limits = Limits()) -> list[Row]:
     """The rows of a file; raises UnreadableFile."""
-    readers: dict[str, Callable[[str], Iterator[Row]]] = {
+    readers: dict[str, Callable[[str, Limits], Iterator[Row]]] = {
         "csv": _csv_rows,
         "json": _json_rows,
         "jsonl": _jsonl_rows,
         "markdown": _markdown_rows,
     }
-    return list(readers[file_format](_text(content)))
-
-
-def rows_of(articles: list[Any]) -> list[Row]:
-    """The rows of a JSON list."""
-    return [_object_row(number, value) for number, value in enumerate(articles, 1)]
+    rows = readers[upload.file_format](_text(upload.content), limits)
+    read = list(itertools.islice(rows, limits.rows + 1))
+    if len(read) > limits.rows:
+        raise UnreadableFile(
+            "too_many_rows", f"The file has more than {limits.rows} articles, the most that one import takes: split it."
+        )
+    return read
 
 
 def _text(content: bytes) -> str:
+    no_text = next((message for begins, message in NOT_TEXT if content.startswith(begins)), None)
+    if no_text is not None:
+        raise UnreadableFile("not_text", no_text)
     mark, encoding = next(((m, e) for m, e in BYTE_ORDER_MARKS if content.startswith(m)), (b"", "utf-8"))
     try:
         return content[len(mark) :].decode(encoding)
     except UnicodeDecodeError as error:
-        raise UnreadableFile("invalid_encoding", "Save the file as UTF-8.") from error
+        line = content.count(b"\n", 0, len(mark) + error.start) + 1
+        raise UnreadableFile(
+            "invalid_encoding",
+            f"Line {line} is not {encoding.upper()} text; it may be Latin-1 or Windows-1252: save the file as UTF-8.",
+        ) from error
 
 
-def _csv_rows(text: str) -> Iterator[Row]:
+def _csv_rows(text: str, _limits: Limits) -> Iterator[Row]:
     first_line = text.lstrip("\r\n").partition("\n")[0]
     delimiter = max(DELIMITERS, key=first_line.count)
     csv.field_size_limit(LARGEST_CELL)
@@ -90,12 +135,22 @@ def _csv_rows(text: str) -> Iterator[Row]:
         header = next((line for line in lines if any(cell.strip() for cell in line)), [])
         names = [cell.strip().casefold().replace(" ", "_") for cell in header]
         if not {"question", "answer"} <= set(names):
-            raise UnreadableFile("missing_header", "The first line must name the columns question and answer.")
+            raise UnreadableFile("missing_header", _missing_header(header))
         filled = (line for line in lines if any(cell.strip() for cell in line))
         for number, line in enumerate(filled, 1):
             yield _csv_row(number, names, line)
     except csv.Error as error:
         raise UnreadableFile("invalid_csv", f"Line {lines.line_num} is not readable: {error}.") from error
+
+
+def _missing_header(header: list[str]) -> str:
+    """Which columns there are instead: the first line may be a title, or the names may be in another language."""
+    wanted = "The first line must name the columns question and answer"
+    if not header:
+        return f"{wanted}; the file is empty."
+    named = ", ".join(cell.strip()[:LONGEST_NAME] or "(no name)" for cell in header[:COLUMNS_NAMED])
+    more = f" and {len(header) - COLUMNS_NAMED} more" if len(header) > COLUMNS_NAMED else ""
+    return f"{wanted}; it names: {named}{more}."
 
 
 def _csv_row(number: int, names: list[str], line: list[str]) -> Row:
@@ -115,7 +170,7 @@ def _fields(cells: dict[str, str]) -> dict[str, Any]:
     return fields
 
 
-def _json_rows(text: str) -> Iterator[Row]:
+def _json_rows(text: str, _limits: Limits) -> Iterator[Row]:
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError as error:
@@ -124,11 +179,12 @@ def _json_rows(text: str) -> Iterator[Row]:
         value = value.get("articles", [value])
     if not isinstance(value, list):
         raise UnreadableFile("invalid_json", 'Expected a list of articles, or {"articles": […]}.')
-    yield from rows_of(value)
+    for number, each in enumerate(value, 1):
+        yield _object_row(number, each)
 
 
-def _jsonl_rows(text: str) -> Iterator[Row]:
-    filled = (line for line in text.split("\n") if line.strip())
+def _jsonl_rows(text: str, _limits: Limits) -> Iterator[Row]:
+    filled = (line for line in io.StringIO(text, newline="\n") if line.strip())
     for number, line in enumerate(filled, 1):
         try:
             yield _object_row(number, orjson.loads(line))
@@ -142,6 +198,10 @@ def _object_row(number: int, value: object) -> Row:
     return Row(number, value)
 
 
+# Only the blocks: what is inside a line is kept as it is, and parsing it cost 1.4 kB a heading.
+_blocks = MarkdownIt("commonmark").disable("inline")
+
+
 @dataclass(frozen=True, slots=True)
 class _Heading:
     level: int
@@ -150,30 +210,45 @@ class _Heading:
     ends: int
 
 
-def _markdown_rows(text: str) -> Iterator[Row]:
+def _markdown_rows(text: str, limits: Limits) -> Iterator[Row]:
     """One article per heading that has text of its own, on the level where most of them are.
 
     Deeper headings belong to the answer, higher ones are sections. Lines like `Alternatives: a | b` and `Tags: x, y`
     right below the heading are fields.
     """
-    lines = text.splitlines()
-    headings = _headings(MarkdownIt("commonmark").parse(text))
-    bodies = (
+    if sum(1 for _ in itertools.islice(HEADING.finditer(text), limits.headings + 1)) > limits.headings:
+        raise UnreadableFile(
+            "too_many_headings", f"The file has more than {limits.headings} headings or rules: split it."
+        )
+    lines = LINE_END.split(text)
+    headings = _headings(_blocks.parse(text))
+    starts = [heading.starts for heading in headings[1:]] + [len(lines)]
+    levels = (
         [
-            "\n".join(lines[heading.ends : following.starts if following else len(lines)]).strip()
-            for heading, following in zip(headings, [*headings[1:], None], strict=True)
+            heading.level
+            for heading, following in zip(headings, starts, strict=True)
+            if any(line.strip() for line in lines[heading.ends : following])
         ]
         if headings
         else []
     )
-    levels = [heading.level for heading, body in zip(headings, bodies, strict=True) if body]
     if not levels:
         raise UnreadableFile("no_headings", "Expected a heading with an answer below it for every article.")
     level = max(sorted(set(levels)), key=levels.count)
-    questions = [heading for heading in headings if heading.level == level]
-    for number, heading in enumerate(questions, 1):
-        end = next((h.starts for h in headings if h.starts > heading.starts and h.level <= level), len(lines))
+    for number, (heading, end) in enumerate(_sections(headings, level, len(lines)), 1):
         yield Row(number, _markdown_fields(heading.title, lines[heading.ends : end]))
+
+
+def _sections(headings: list[_Heading], level: int, last: int) -> list[tuple[_Heading, int]]:
+    """The headings of a level, each with the line where the next one that is not deeper begins."""
+    found: list[tuple[_Heading, int]] = []
+    end = last
+    for heading in reversed(headings):
+        if heading.level == level:
+            found.append((heading, end))
+        if heading.level <= level:
+            end = heading.starts
+    return found[::-1]
 
 
 def _headings(tokens: list[Token]) -> list[_Heading]:

@@ -3,7 +3,8 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, TypeVar
@@ -13,9 +14,10 @@ import structlog
 
 from knowledge_service.domain.articles import Article, ArticleText, now
 from knowledge_service.domain.authoring import ArticleStore
-from knowledge_service.domain.import_files import Row, UnreadableFile, UnreadableRow
+from knowledge_service.domain.import_files import Row, UnreadableFile, UnreadableRow, Upload
 from knowledge_service.domain.publications import Publication
 from knowledge_service.domain.text import normalise
+from knowledge_service.domain.turns import FairTurns
 from shared import deadlines
 from shared.background import Background
 from shared.errors import CapabilityUnavailable, NotFound, Overloaded, ServiceError
@@ -27,15 +29,21 @@ State = Literal["running", "succeeded", "failed"]
 
 AT_ONCE = 8
 """Articles written at the same time, so that an import leaves room for those who ask."""
-RUNNING = 2
-WAITING = 8
-"""Imports worked on at once in one process, and those that may wait for it."""
+READING = 2
+WRITING = 2
+"""Files read, and batches of rows written, at the same time; organizations take turns at both."""
+OF_ONE_ORGANIZATION = 4
+OF_ALL = 32
+"""Imports a process takes on: each holds its file, up to 10 MiB, until it is read."""
 REPORT_EVERY = timedelta(seconds=1)
 LOST = timedelta(seconds=30)
 """An import nobody reported on for so long died with its process."""
 PATIENCE = timedelta(seconds=30)
 """How long an import waits for the database to come back."""
+AT_MOST = timedelta(minutes=30)
+"""How long an import may take from its beginning to its end."""
 REPORTED_ERRORS = 200
+INTERRUPTED = "The service was stopped: send the file again; what is in already will be found unchanged."
 
 
 class ImportNotFound(NotFound):
@@ -97,9 +105,33 @@ class Publisher(Protocol):
         ...
 
 
+class Rows(Protocol):
+    """The rows of a file that was read."""
+
+    @property
+    def total(self) -> int:
+        """How many there are."""
+        ...
+
+    def batches(self) -> AsyncIterator[list[Row]]:
+        """All of them in their order, some at a time."""
+        ...
+
+    def close(self) -> None:
+        """They are not needed any more."""
+        ...
+
+
+class RowReader(Protocol):
+    """What reads files, within limits."""
+
+    async def read(self, upload: Upload) -> Rows:
+        """The rows of a file; raises UnreadableFile, also for one that asks for too much."""
+        ...
+
+
 CheckRow = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 """The fields of a row as an ArticleText takes them, only those that were given; raises UnreadableRow."""
-ReadRows = Callable[[], list[Row]]
 Result = TypeVar("Result")
 
 
@@ -138,25 +170,46 @@ class Importing:
     """Runs imports; what a process did not finish is reported as failed, and can simply be sent again."""
 
     def __init__(
-        self, articles: ArticleStore, imports: ImportStore, publishing: Publisher, check_row: CheckRow
+        self,
+        articles: ArticleStore,
+        imports: ImportStore,
+        publishing: Publisher,
+        reader: RowReader,
+        check_row: CheckRow,
+        *,
+        at_most: timedelta = AT_MOST,
     ) -> None:
         self._articles = articles
         self._imports = imports
         self._publishing = publishing
+        self._reader = reader
         self._check_row = check_row
-        self._turns = asyncio.Semaphore(RUNNING)
+        self._at_most = at_most
+        self._reading = FairTurns(READING, waiting_each=OF_ONE_ORGANIZATION)
+        self._writing = FairTurns(WRITING, waiting_each=OF_ONE_ORGANIZATION)
+        self._running: Counter[str] = Counter()
         self._background = Background()
 
-    async def import_articles(self, organization_id: str, read: ReadRows, *, publish: bool, dry_run: bool) -> Import:
-        """Start an import; `read` gives its rows and is called in a thread. Raises Overloaded when many wait."""
-        if len(self._background) >= RUNNING + WAITING:
+    async def import_articles(self, organization_id: str, upload: Upload, *, publish: bool, dry_run: bool) -> Import:
+        """Start an import; raises Overloaded when many of this organization, or very many of all, are not done."""
+        if self._running[organization_id] >= OF_ONE_ORGANIZATION:
+            raise Overloaded("Your earlier imports are not done yet: wait for them.", retry_after=10)
+        if len(self._background) >= OF_ALL:
             raise Overloaded(retry_after=10)
         at = now()
         job = _Job(organization_id, Import(new_id(), "running", dry_run, at, at))
         await self._imports.save(organization_id, job.report)
         begun = job.report
-        self._background.spawn(self._run(job, read, publish=publish))
+        self._running[organization_id] += 1
+        self._background.spawn(self._run(job, upload, publish=publish)).add_done_callback(
+            lambda _: self._ended(organization_id)
+        )
         return begun
+
+    def _ended(self, organization_id: str) -> None:
+        self._running[organization_id] -= 1
+        if not self._running[organization_id]:
+            del self._running[organization_id]
 
     async def get_import(self, organization_id: str, import_id: UUID) -> Import:
         """How an import goes; raises ImportNotFound."""
@@ -164,27 +217,32 @@ class Importing:
         if report is None:
             raise ImportNotFound
         if report.state == "running" and now() - report.seen_at > LOST:
-            return report.broken("interrupted", "The import was interrupted: send it again.")
+            return report.broken("interrupted", INTERRUPTED)
         return report
 
     async def stop(self) -> None:
         """End what runs, each with a report that says so."""
         await self._background.close()
 
-    async def _run(self, job: _Job, read: ReadRows, *, publish: bool) -> None:
+    async def _run(self, job: _Job, upload: Upload, *, publish: bool) -> None:
         """Import to the end, whatever happens, and say how it ended."""
         deadlines.lift()
         began = time.perf_counter()
         reporting = asyncio.create_task(self._keep_reporting(job))
         try:
-            async with self._turns:
-                await self._import(job, read, publish=publish)
+            async with asyncio.timeout(self._at_most.total_seconds()):
+                await self._import(job, upload, publish=publish)
+        except TimeoutError:
+            minutes = int(self._at_most.total_seconds() // 60)
+            job.report = job.report.broken(
+                "too_slow", f"The import took more than {minutes} minutes: send it in parts."
+            )
         except UnreadableFile as error:
             job.report = job.report.broken(error.code, str(error))
         except ServiceError as error:
             job.report = job.report.broken(error.code, error.detail)
         except asyncio.CancelledError:
-            job.report = job.report.broken("interrupted", "The service was stopped: send the file again.")
+            job.report = job.report.broken("interrupted", INTERRUPTED)
             raise
         except Exception as error:
             # The outermost loop of a job: whatever it was, the report must not stay "running".
@@ -202,19 +260,26 @@ class Importing:
                 took_ms=round((time.perf_counter() - began) * 1000),
             )
 
-    async def _import(self, job: _Job, read: ReadRows, *, publish: bool) -> None:
-        rows = await asyncio.to_thread(read)
-        job.report = replace(job.report, total=len(rows))
-        known = await _patiently(lambda: self._known(job.organization_id))
-        for start in range(0, len(rows), AT_ONCE):
-            await self._import_some(job, rows[start : start + AT_ONCE], known)
-        if rows and job.report.failed == len(rows):
+    async def _import(self, job: _Job, upload: Upload, *, publish: bool) -> None:
+        async with self._reading.turn(job.organization_id):
+            rows = await self._reader.read(upload)
+        with contextlib.closing(rows):
+            await self._import_all(job, rows)
+        if rows.total and job.report.failed == rows.total:
             job.report = replace(job.report, state="failed")
             return
         epoch = None
         if publish and not job.report.dry_run:
             epoch = (await _patiently(lambda: self._publishing.publish(job.organization_id))).epoch
         job.report = replace(job.report, state="succeeded", epoch=epoch)
+
+    async def _import_all(self, job: _Job, rows: Rows) -> None:
+        job.report = replace(job.report, total=rows.total)
+        known = await _patiently(lambda: self._known(job.organization_id))
+        async for batch in rows.batches():
+            async with self._writing.turn(job.organization_id):
+                for start in range(0, len(batch), AT_ONCE):
+                    await self._import_some(job, batch[start : start + AT_ONCE], known)
 
     async def _known(self, organization_id: str) -> _Known:
         known = _Known()

@@ -1,22 +1,19 @@
 """Imports over HTTP: a file or a JSON list in, a report to look at out."""
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from pydantic import BaseModel, Field, ValidationError
-from python_multipart.exceptions import FormParserError
-from starlette.datastructures import UploadFile
-from starlette.formparsers import MultiPartException
 
-from knowledge_service.domain.import_files import Row, UnreadableRow, format_of, read_rows, rows_of
+from knowledge_service.domain.import_files import UnreadableRow, Upload, format_of
 from knowledge_service.domain.importing import Import, Importing, ImportNotFound
 from knowledge_service.routes.bodies import ArticleIn
 from knowledge_service.routes.keyed import KEYED, KeyedRoute
+from knowledge_service.routes.multipart import NotMultipart, files_of
 from knowledge_service.routes.parameters import Editor, Reader
-from shared.bodies import parse_json, read_limited, receiving
+from shared.bodies import parse_json, read_limited
 from shared.contracts import PublicRequest
 from shared.errors import BodyTooLarge, FieldError, Forbidden, InvalidRequest, MalformedRequest, UnsupportedMediaType
 from shared.ids import parse_id
@@ -26,6 +23,8 @@ from shared.problems import field_errors, invalid, responses
 LARGEST = 10 * 1024 * 1024
 OVERHEAD = 64 * 1024
 """What a multipart body may have around its file."""
+CHECKED_AT_ONCE = 256 * 1024
+"""Bytes of a JSON body that is parsed where the requests are, about 5 ms; a larger one is read like a file."""
 MOST_ARTICLES = 100_000
 SHOWN = frozenset({"id", "version", "status", "published_version", "created_at", "updated_at"})
 """Fields that an article shows but nobody sets; a list that was read back may have them."""
@@ -94,6 +93,14 @@ async def import_id(import_id: Annotated[str, Path(max_length=64)]) -> UUID:
     return parsed
 
 
+def _articles_schema() -> dict[str, Any]:
+    """The rule for the body as a whole, and for each article what is imported; anything else is a row that failed."""
+    schema = ArticlesIn.model_json_schema()
+    failed = {"description": "Anything else is accepted, and reported as a row that failed."}
+    schema["properties"]["articles"]["items"] = {"anyOf": [ArticleIn.model_json_schema(), failed]}
+    return schema
+
+
 BODY: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -111,13 +118,7 @@ BODY: dict[str, Any] = {
                     },
                 }
             },
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["articles"],
-                    "properties": {"articles": {"type": "array", "items": ArticleIn.model_json_schema()}},
-                }
-            },
+            "application/json": {"schema": _articles_schema()},
         },
     }
 }
@@ -144,8 +145,8 @@ async def import_articles(
     """
     if publish and not principal.has_role("admin"):
         raise Forbidden("This needs the role admin or higher.")
-    read = await _reader(request)
-    report = await importing.import_articles(principal.organization_id, read, publish=publish, dry_run=dry_run)
+    upload = await _upload(request)
+    report = await importing.import_articles(principal.organization_id, upload, publish=publish, dry_run=dry_run)
     response.headers["Location"] = f"/knowledge/imports/{report.import_id}"
     return ImportOut.of(report)
 
@@ -158,39 +159,44 @@ async def get_import(
     return ImportOut.of(await importing.get_import(principal.organization_id, import_id))
 
 
-async def _reader(request: Request) -> Callable[[], list[Row]]:
-    """What reads the rows of this request, later and in a thread."""
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+async def _upload(request: Request) -> Upload:
+    """The file that this request sends; what can be said of it at once is said here."""
+    content_type = request.headers.get("content-type", "")
+    media_type = content_type.partition(";")[0].strip().lower()
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise UnsupportedMediaType("Send the body as it is, not compressed.")
     if media_type == "application/json":
-        return functools.partial(rows_of, _articles(await read_limited(request.scope, request.receive, LARGEST)))
+        body = await read_limited(request.scope, request.receive, LARGEST)
+        if len(body) <= CHECKED_AT_ONCE:
+            _check(body)
+        return Upload("json", body)
     if media_type == "multipart/form-data":
-        return await _file_reader(request, await read_limited(request.scope, request.receive, LARGEST + OVERHEAD))
-    raise UnsupportedMediaType("Send a file as multipart/form-data, or articles as application/json.")
+        return _file(content_type, await read_limited(request.scope, request.receive, LARGEST + OVERHEAD))
+    raise UnsupportedMediaType(
+        "Send a CSV, JSON, JSON lines or Markdown file as multipart/form-data, or articles as application/json."
+    )
 
 
-def _articles(body: bytes) -> list[Any]:
+def _check(body: bytes) -> None:
     try:
-        return ArticlesIn.model_validate(parse_json(body)).articles
+        ArticlesIn.model_validate(parse_json(body))
     except ValidationError as error:
         raise invalid(error) from error
 
 
-async def _file_reader(request: Request, body: bytes) -> Callable[[], list[Row]]:
-    again = Request(request.scope, receiving(body))
+def _file(content_type: str, body: bytes) -> Upload:
     try:
-        async with again.form(max_files=1, max_fields=10) as form:
-            file = form.get("file")
-            if not isinstance(file, UploadFile):
-                raise InvalidRequest(errors=(FieldError("file", "missing", "A file is required."),))
-            file_format = format_of(file.filename or "", file.content_type or "")
-            content = await file.read()
-    except (MultiPartException, FormParserError) as error:
+        file = next((part for part in files_of(content_type, body) if part.field == "file"), None)
+    except NotMultipart as error:
         raise MalformedRequest("The multipart body is not readable.") from error
+    if file is None:
+        raise InvalidRequest(errors=(FieldError("file", "missing", "A file is required."),))
+    file_format = format_of(file.name, file.media_type)
     if file_format is None:
         raise UnsupportedMediaType("The file must be CSV, JSON, JSON lines or Markdown, by its name or its type.")
-    if len(content) > LARGEST:
+    if len(file.content) > LARGEST:
         raise BodyTooLarge
-    return functools.partial(read_rows, file_format, content)
+    return Upload(file_format, file.content)
 
 
 def checked_row(fields: Mapping[str, Any]) -> dict[str, Any]:
