@@ -130,7 +130,7 @@ class AskIn(PublicRequest):
     """A question to try out."""
 
     question: Query
-    limit: Annotated[int, Field(ge=1, le=20)] = 5
+    limit: Annotated[int, Field(strict=True, ge=1, le=20)] = 5
     language: Language | None = None
     tags: Tags = []
 
