@@ -1,22 +1,34 @@
 """The stores and their twins keep the same promises."""
 
+from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 from uuid import UUID
 
 import pytest
 
 from knowledge_service.domain.articles import Article, ArticleText, now
 from knowledge_service.domain.authoring import ArticleStore
-from knowledge_service.domain.current_publications import PublicationStore
+from knowledge_service.domain.current_publications import PublicationStore, Snapshots
 from knowledge_service.domain.importing import Import, ImportStore, RowError
 from knowledge_service.domain.publications import CHUNK, Publication, digest_of, split
+from knowledge_service.settings import KnowledgeSettings
+from knowledge_service.store.announcements import RedisAnnouncements
 from knowledge_service.store.articles import BUCKETS, CqlArticles
 from knowledge_service.store.imports import CqlImports
 from knowledge_service.store.publications import CqlPublications
-from knowledge_service.testing import InMemoryArticles, InMemoryImports, InMemoryPublications
+from knowledge_service.store.snapshots import DiskSnapshots
+from knowledge_service.testing import (
+    InMemoryArticles,
+    InMemoryImports,
+    InMemoryPublications,
+    InMemorySnapshots,
+    KnownEpochs,
+)
 from shared.cql import Cql
 from shared.errors import CapabilityUnavailable
 from shared.ids import new_id
+from shared.redis import RedisStore
 
 BOTH = ["memory", pytest.param("cql", marks=pytest.mark.engines)]
 
@@ -39,6 +51,22 @@ def publications(request: pytest.FixtureRequest) -> PublicationStore:
 @pytest.fixture(params=BOTH)
 def imports(request: pytest.FixtureRequest) -> ImportStore:
     return InMemoryImports() if request.param == "memory" else CqlImports(request.getfixturevalue("cql"))
+
+
+@pytest.fixture(params=["memory", "disk"])
+def snapshots(request: pytest.FixtureRequest, tmp_path: Path) -> Snapshots:
+    return InMemorySnapshots() if request.param == "memory" else DiskSnapshots(tmp_path)
+
+
+@pytest.fixture(params=["memory", pytest.param("redis", marks=pytest.mark.engines)])
+async def announcements(request: pytest.FixtureRequest) -> AsyncIterator[KnownEpochs | RedisAnnouncements]:
+    if request.param == "memory":
+        yield KnownEpochs()
+        return
+    settings: KnowledgeSettings = request.getfixturevalue("settings")
+    redis = RedisStore(settings.data_url, capability="knowledge")
+    yield RedisAnnouncements(redis)
+    await redis.close()
 
 
 def article(question: str = "How?", **text: object) -> Article:
@@ -172,3 +200,31 @@ async def test_a_report_is_found_as_it_was_saved(imports: ImportStore, organizat
 
     assert await imports.find(organization, begun.import_id) == ended
     assert await imports.find(str(new_id()), begun.import_id) is None
+
+
+async def test_a_snapshot_is_loaded_as_it_was_saved_and_the_newest_replaces(
+    snapshots: Snapshots, organization: str
+) -> None:
+    first, second = publication(organization, 1, b"first"), publication(organization, 2, b"second")
+    assert snapshots.load(organization) is None
+
+    snapshots.save(first, b"first")
+    assert snapshots.load(organization) == (first, b"first")
+    snapshots.save(second, b"second")
+
+    assert snapshots.load(organization) == (second, b"second")
+    assert snapshots.load(str(new_id())) is None
+
+
+async def test_the_last_epoch_announced_is_remembered_for_each_organization(
+    announcements: KnownEpochs | RedisAnnouncements, organization: str
+) -> None:
+    other = str(new_id())
+    assert await announcements.announced(organization) is None
+
+    await announcements.announce(organization, 1)
+    await announcements.announce(organization, 2)
+    await announcements.announce(other, 7)
+
+    assert await announcements.announced(organization) == 2
+    assert await announcements.announced(other) == 7
