@@ -17,6 +17,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,6 @@ from generator import Call, Outcome, ask, pace, saturate
 
 from local_stack.testing import running_stack
 
-SMALL = 50
 ARTICLES_OF_A_SMALL_ONE = 40
 RATE = 20
 """Questions a second, all small organizations together."""
@@ -128,18 +128,20 @@ def main() -> int:
     """Start a stack, fill it, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--articles", type=int, default=50_000, help="of the giant")
+    parser.add_argument("--small", type=int, default=50, help="organizations beside it")
     parser.add_argument("--seconds", type=int, default=20, help="of each measurement")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="multidb-load-") as name, running_stack(Path(name) / "home") as stack:
-        giant, *small = newcomers(stack.url, 1 + SMALL)
-        calls = []
-        for seed, user in enumerate(small):
-            made = articles(ARTICLES_OF_A_SMALL_ONE, seed)
-            bring_in(stack.url, user["token"], made)
-            calls += questions(user["token"], made, 20)
-        made = articles(options.articles, SMALL)
+        giant, *small = newcomers(stack.url, 1 + options.small)
+        bases = [articles(ARTICLES_OF_A_SMALL_ONE, seed) for seed in range(options.small)]
+        with ThreadPoolExecutor(8) as several:
+            list(several.map(lambda user, made: bring_in(stack.url, user["token"], made), small, bases))
+        calls = [call for user, made in zip(small, bases, strict=True) for call in questions(user["token"], made, 20)]
+        print(f"{options.small} small organizations are filled", file=sys.stderr)
+        made = articles(options.articles, options.small)
         bring_in(stack.url, giant["token"], made)
+        print(f"{options.articles} articles of a giant are filled", file=sys.stderr)
         busy = questions(giant["token"], made, 200)
         random.Random(1).shuffle(calls)
         rounds = [measure(stack.url, calls, busy, giant["token"], options.seconds) for _ in range(options.rounds)]
