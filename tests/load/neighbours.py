@@ -69,21 +69,19 @@ def bring_in(url: str, token: str, made: Sequence[Mapping[str, Any]]) -> None:
 
 
 def until(holds: Callable[[], bool]) -> None:
-    """Wait for it."""
+    """Wait for it; a refusal, as of a machine that is busy with the filling, means "not yet"."""
     give_up = time.monotonic() + PATIENCE
-    while not holds():
-        if time.monotonic() > give_up:
-            raise TimeoutError
+    while time.monotonic() < give_up:
+        with contextlib.suppress(RuntimeError, OSError):
+            if holds():
+                return
         time.sleep(0.5)
+    raise TimeoutError
 
 
 def answers(url: str, token: str, question: str) -> bool:
     """Whether the published articles are asked already."""
-    try:
-        reply = ask(url, "POST", "/knowledge/ask", {"question": question}, token)
-    except RuntimeError:  # the index is being built
-        return False
-    return int(reply["epoch"]) > 0
+    return int(ask(url, "POST", "/knowledge/ask", {"question": question}, token)["epoch"]) > 0
 
 
 def questions(token: str, made: Sequence[Mapping[str, Any]], count: int) -> list[Call]:
@@ -135,7 +133,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="multidb-load-") as name, running_stack(Path(name) / "home") as stack:
         giant, *small = newcomers(stack.url, 1 + options.small)
         bases = [articles(ARTICLES_OF_A_SMALL_ONE, seed) for seed in range(options.small)]
-        with ThreadPoolExecutor(8) as several:
+        with ThreadPoolExecutor(4) as several:
             list(several.map(lambda user, made: bring_in(stack.url, user["token"], made), small, bases))
         calls = [call for user, made in zip(small, bases, strict=True) for call in questions(user["token"], made, 20)]
         print(f"{options.small} small organizations are filled", file=sys.stderr)

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from knowledge_service.domain import importing
-from knowledge_service.domain.articles import now
+from knowledge_service.domain.articles import Article, ArticleText, now
 from knowledge_service.domain.import_files import Upload
 from knowledge_service.domain.importing import LOST, OF_ONE_ORGANIZATION, Import, Importing, ImportNotFound
 from knowledge_service.domain.publications import Publication
@@ -149,3 +149,28 @@ async def test_the_loop_is_free_while_an_import_runs(world: World) -> None:
         longest, last = max(longest, time.thread_time() - last), time.thread_time()
 
     assert longest < 0.2
+
+
+async def test_a_row_that_is_known_already_changes_nothing_and_one_that_differs_makes_a_version(world: World) -> None:
+    text = ArticleText("One?", "1", ("uno",), ("t",), "de", "e-1")
+    at = now()
+    kept = Article(new_id(), 3, text, at, at)
+    await world.articles.put(ORGANIZATION, kept)
+    rows = [
+        {"question": "One?", "answer": "1", "alternatives": ["uno"], "tags": ["t"], "external_id": "e-1"},
+        {"question": "Two?", "answer": "2"},
+        {"question": " TWO? ", "answer": "2"},
+        {"question": "renamed", "answer": "1", "external_id": "e-1"},
+        {"question": "Two?", "answer": "2", "external_id": "e-2"},
+    ]
+    begun = await world.importing.import_articles(
+        ORGANIZATION, Upload("json", orjson.dumps(rows)), publish=False, dry_run=False
+    )
+
+    report = await world.ended(begun)
+
+    assert (report.created, report.updated, report.unchanged, report.failed) == (1, 3, 1, 0)
+    renamed = await world.articles.find(ORGANIZATION, kept.article_id)
+    assert renamed is not None
+    assert (renamed.version, renamed.text.question, renamed.text.tags) == (4, "renamed", ("t",))
+    assert renamed.created_at == at

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Any, Literal, Protocol, TypeVar
 from uuid import UUID
 
+import orjson
 import structlog
 
 from knowledge_service.domain.articles import Article, ArticleText, now
@@ -137,25 +138,42 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True)
 class _Known:
-    """The articles there are, by what a row may call them."""
+    """The articles there are, by what a row may call them.
 
-    by_external_id: dict[str, Article] = field(default_factory=dict)
-    by_question: dict[str, Article] = field(default_factory=dict)
+    As lines: as objects, 50,000 articles made a collection of garbage stop the loop for 150 ms.
+    """
+
+    by_external_id: dict[str, bytes] = field(default_factory=dict)
+    by_question: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, article: Article) -> None:
+        line = orjson.dumps(article)
         if article.text.external_id is not None:
-            self.by_external_id[article.text.external_id] = article
-        self.by_question[normalise(article.text.question)] = article
+            self.by_external_id[article.text.external_id] = line
+        self.by_question[normalise(article.text.question)] = line
 
     def find(self, fields: Mapping[str, Any]) -> Article | None:
         external_id = fields.get("external_id")
         found = self.by_external_id.get(external_id) if external_id is not None else None
         if found is not None:
-            return found
-        same = self.by_question.get(normalise(fields["question"]))
-        if same is None or (external_id is not None and same.text.external_id is not None):
+            return _article(found)
+        line = self.by_question.get(normalise(fields["question"]))
+        if line is None:
             return None
-        return same
+        same = _article(line)
+        return None if external_id is not None and same.text.external_id is not None else same
+
+
+def _article(line: bytes) -> Article:
+    kept = orjson.loads(line)
+    text = kept["text"]
+    return Article(
+        article_id=UUID(kept["article_id"]),
+        version=kept["version"],
+        text=ArticleText(**text | {"alternatives": tuple(text["alternatives"]), "tags": tuple(text["tags"])}),
+        created_at=datetime.fromisoformat(kept["created_at"]),
+        updated_at=datetime.fromisoformat(kept["updated_at"]),
+    )
 
 
 @dataclass(slots=True)

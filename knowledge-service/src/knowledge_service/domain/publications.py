@@ -32,8 +32,17 @@ class Publication:
 
 def pack(articles: Iterable[PublishedArticle]) -> bytes:
     """The articles as compressed JSON lines in order of their id; the same articles give the same bytes."""
-    ordered = sorted(articles, key=lambda article: article.article_id)
-    return zlib.compress(b"\n".join(orjson.dumps(article) for article in ordered), 6)
+    return pack_lines((article.article_id, line_of(article)) for article in articles)
+
+
+def line_of(article: PublishedArticle) -> bytes:
+    """An article as it is kept in a publication, before packing."""
+    return orjson.dumps(article)
+
+
+def pack_lines(lines: Iterable[tuple[str, bytes]]) -> bytes:
+    """Pack lines, each with the id of its article."""
+    return zlib.compress(b"\n".join(line for _, line in sorted(lines)), 6)
 
 
 def unpack(packed: bytes) -> list[PublishedArticle]:

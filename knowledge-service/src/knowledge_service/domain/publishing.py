@@ -7,7 +7,7 @@ from typing import Protocol
 from knowledge_service.domain.articles import now
 from knowledge_service.domain.authoring import ArticleStore
 from knowledge_service.domain.current_publications import CurrentPublications, PublicationStore
-from knowledge_service.domain.publications import Publication, digest_of, pack, split
+from knowledge_service.domain.publications import Publication, digest_of, line_of, pack_lines, split
 from shared.errors import Conflict
 from shared.ids import new_id
 
@@ -56,9 +56,11 @@ class Publishing:
     async def _attempt(self, organization_id: str) -> Publication | None:
         # The epoch is read before the articles: whoever takes the next one later has seen at least what we see.
         head = await self._publications.head(organization_id)
-        articles = [article.published async for article in self._articles.everything(organization_id)]
-        packed = await asyncio.to_thread(pack, articles)
-        publication = await asyncio.to_thread(_next, organization_id, head, len(articles), packed)
+        # Lines rather than articles: a hundred thousand objects would make every collection of garbage stop the loop.
+        everything = self._articles.everything(organization_id)
+        lines = [(str(article.article_id), line_of(article.published)) async for article in everything]
+        packed = await asyncio.to_thread(pack_lines, lines)
+        publication = await asyncio.to_thread(_next, organization_id, head, len(lines), packed)
         if not await self._publications.publish(publication, packed):
             return None
         await self._current_publications.install(publication, packed)
