@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from local_stack.engines.running import EngineAddresses, EngineSet
 from local_stack.engines.temporary import (
@@ -12,6 +13,10 @@ from local_stack.engines.temporary import (
     temporary_database,
     temporary_keyspace,
 )
+
+# A deadline for each example measures the machine; tests that promise a time measure it themselves.
+settings.register_profile("multidb", deadline=None)
+settings.load_profile("multidb")
 
 
 @pytest.fixture(scope="session")

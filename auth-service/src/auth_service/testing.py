@@ -13,6 +13,7 @@ from auth_service.domain.clock import Clock
 from auth_service.domain.keys import KeyStore, SigningKey
 from auth_service.domain.people import LoginAccount, NewSession, Organization, Profile, Registration
 from auth_service.domain.quota import (
+    FORGOTTEN,
     GRACE,
     LEASE,
     Allowance,
@@ -272,6 +273,7 @@ class _Reservation:
     id: UUID
     counter: tuple[UUID, str, datetime]
     state: str
+    reserved_at: datetime
 
 
 @dataclass(slots=True)
@@ -329,7 +331,7 @@ class MemoryQuota(QuotaStore):
             if self.counters[counter].room(allowance.limit) == 0:
                 raise quota_exceeded(period.end)
             self._move(counter, reserved=1)
-            kept = self.reservations[organization_id, event_id] = _Reservation(reservation_id, counter, "reserved")
+            kept = self.reservations[organization_id, event_id] = _Reservation(reservation_id, counter, "reserved", now)
         counters = self.counters[kept.counter]
         return Reservation(kept.id, counters.used + counters.reserved, allowance.limit, Period.of(kept.counter[2]).end)
 
@@ -365,11 +367,15 @@ class MemoryQuota(QuotaStore):
         return PLANS
 
     async def close_expired(self, now: datetime) -> int:
-        """Take back the unburned units of expired leases."""
+        """Take back the unburned units of expired leases and forgotten reservations; how many were closed."""
         expired = [lease_id for lease_id, lease in self.leases.items() if lease.expires_at < now]
         for lease_id in expired:
             self._shrink(self.leases[lease_id].counter[0], lease_id, self.leases[lease_id].outstanding)
-        return len(expired)
+        open_ones = [item for item in self.reservations.items() if item[1].state == "reserved"]
+        forgotten = [key for key, kept in open_ones if kept.reserved_at < now - FORGOTTEN]
+        for organization_id, event_id in forgotten:
+            await self.settle(organization_id, event_id, "refunded", now)
+        return len(expired) + len(forgotten)
 
     def _allowance(self, organization_id: UUID, meter: Meter) -> Allowance:
         plan = next((one for one in PLANS if one.id == self.subscriptions.get(organization_id)), None)
