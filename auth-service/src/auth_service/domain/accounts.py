@@ -109,6 +109,7 @@ class Accounts:
 
     async def login(self, email: str, password: str, address: str) -> Tokens:
         """A new session. Raises InvalidCredentials (401), the same for an unknown address, and RateLimited (429)."""
+        self._passwords.refuse_full()
         address_key = self._throttle.address_key(address)
         account = await self._store.find_login(email, address_key)
         is_known = account is not None and account.is_known_here

@@ -54,6 +54,10 @@ class HashingPool:
         result, _ = await asyncio.wrap_future(job)
         return result
 
+    def refuse_full(self) -> None:
+        """Raises Overloaded when not even somebody who is known could be served in time."""
+        self._line.refuse_full(is_known=True)
+
     def close(self) -> None:
         """Stop the threads once what runs has ended."""
         self._executor.shutdown(wait=False, cancel_futures=True)

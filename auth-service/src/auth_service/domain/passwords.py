@@ -66,6 +66,10 @@ class Passwords:
         hashed = await self._pool.run(lambda: bcrypt.hashpw(prepared, bcrypt.gensalt(self._cost)))
         return f"{SCHEME}:{hashed.decode()}"
 
+    def refuse_full(self) -> None:
+        """Raises Overloaded when no password can be checked in time, whoever comes: before any store is asked."""
+        self._pool.refuse_full()
+
     async def verify(self, password: str, stored: str | None, *, is_known: bool = False) -> bool:
         """Whether the password is the stored one; without a stored one the same work and False.
 

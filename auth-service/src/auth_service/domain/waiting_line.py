@@ -40,11 +40,15 @@ class WaitingLine:
 
     def join(self, *, is_known: bool) -> tuple[Place, list[Place]]:
         """A place at the end, and the strangers who must go for it, last come first. Raises Overloaded."""
-        if self.wait(is_known=is_known) > self._patience:
-            raise self.overloaded(is_known=is_known)
+        self.refuse_full(is_known=is_known)
         place = Place(is_known)
         (self._known if is_known else self._strangers).append(place)
         return place, list(self._shed())
+
+    def refuse_full(self, *, is_known: bool) -> None:
+        """Raises Overloaded when somebody who came now would wait too long."""
+        if self.wait(is_known=is_known) > self._patience:
+            raise self.overloaded(is_known=is_known)
 
     def overloaded(self, *, is_known: bool) -> Overloaded:
         """What somebody who is sent away is told: by when they would be let in if nobody else came."""
