@@ -10,7 +10,7 @@ SOURCES := shared/src gateway/src auth-service/src chat-service/src knowledge-se
 # options for the command behind a target: make up ARGS="--replicas chat-service=2"
 ARGS ?=
 
-.PHONY: help install up down status logs doctor test lint check fmt bench load logins chaos fuzz quality docs lock clean
+.PHONY: help install up down status logs doctor test lint check fmt bench load overload logins chaos fuzz quality docs lock clean
 
 help: ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,8 @@ load: install ## Hold the README's promises under load, on a stack of its own
 
 logins: install ## Flood the login with wrong ones, and try to tell accounts by the time
 	@$(VENV)/python tests/load/logins.py $(ARGS)
+overload: install ## Offer five times what the machine holds, and hold what is promised then, on a stack of its own
+	@$(VENV)/python tests/load/overload.py $(ARGS)
 
 chaos: install ## Kill, freeze and empty engines and services under traffic
 	@$(VENV)/pytest tests/chaos $(ARGS)

@@ -8,7 +8,7 @@ import http.client
 import itertools
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -58,13 +58,21 @@ class Outcome:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] * 1000
 
 
-def ask(url: str, method: str, path: str, body: Any = None, token: str | None = None) -> dict[str, Any]:
+def ask(
+    url: str,
+    method: str,
+    path: str,
+    body: Any = None,
+    token: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
     """One JSON request on its own connection; raises for anything but 2xx."""
     where = urlsplit(url)
     link = http.client.HTTPConnection(where.hostname or "", where.port, timeout=TIMEOUT)
-    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {token}"} if token else {})
+    sent = {"Content-Type": "application/json", **(headers or {})}
+    sent |= {"Authorization": f"Bearer {token}"} if token else {}
     try:
-        link.request(method, path, None if body is None else json.dumps(body), headers)
+        link.request(method, path, None if body is None else json.dumps(body), sent)
         reply = link.getresponse()
         text = reply.read()
     finally:
