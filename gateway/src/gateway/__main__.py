@@ -4,7 +4,7 @@ import signal
 import socket
 
 from gateway.app import App
-from gateway.server.running import server_for
+from gateway.server.running import listener, server_for
 from gateway.settings import GatewaySettings
 from shared import logs
 from shared.settings import read_settings
@@ -26,8 +26,8 @@ def main() -> None:
     )
     # uvicorn raises the signal again once it has drained; handled here, it ends in an orderly exit with status 0
     signal.signal(signal.SIGTERM, lambda *_: None)
-    inherited = None if settings.listen_fd is None else [socket.socket(fileno=settings.listen_fd)]
-    server.run(inherited)
+    inherited = settings.listen_fd
+    server.run([listener(settings.host, settings.port) if inherited is None else socket.socket(fileno=inherited)])
 
 
 if __name__ == "__main__":

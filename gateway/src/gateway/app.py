@@ -22,7 +22,7 @@ from gateway.domain.tokens import Revoked, Tokens
 from gateway.routes import accounts, chat, knowledge, notifications, own, tasks
 from gateway.routes.entrance import Entrance, pools
 from gateway.routes.gateway import Gateway
-from gateway.routes.pages import DocumentPages, HealthPages, own_pages
+from gateway.routes.pages import DocumentPages, HealthPages, HomePage, own_pages
 from gateway.routes.table import RouteTable
 from gateway.settings import GatewaySettings
 from gateway.store.buckets import RedisBuckets
@@ -102,7 +102,7 @@ async def compose(
     table = RouteTable(ROUTES)
     gateway = Gateway(
         table=table,
-        pages=own_pages(HealthPages(monitor), DocumentPages(__version__, table, documents)),
+        pages=own_pages(HomePage(__version__), HealthPages(monitor), DocumentPages(__version__, table, documents)),
         upstreams=upstreams,
         tokens=Tokens(keys, revoked),
         limits=limits,

@@ -19,7 +19,7 @@ from gateway.app import App
 from gateway.domain.rate_limits import Lease, Settlement
 from gateway.domain.throttle import SharedBuckets
 from gateway.server.protocol import GatewayServer
-from gateway.server.running import server_for
+from gateway.server.running import listener, server_for
 from gateway.settings import GatewaySettings
 from shared.errors import CapabilityUnavailable
 from shared.ids import new_id
@@ -229,11 +229,12 @@ class RunningGateway:
 
     port: int
     server: GatewayServer
+    host: str = "127.0.0.1"
 
     @property
     def url(self) -> str:
         """Its base URL."""
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://[{self.host}]:{self.port}" if ":" in self.host else f"http://{self.host}:{self.port}"
 
     def drain(self) -> None:
         """What SIGTERM does."""
@@ -242,19 +243,22 @@ class RunningGateway:
 
 @asynccontextmanager
 async def running_gateway(
-    settings: GatewaySettings, buckets: SharedBuckets | None = None
+    settings: GatewaySettings, buckets: SharedBuckets | None = None, *, host: str = "127.0.0.1"
 ) -> AsyncIterator[RunningGateway]:
     """The whole gateway, its server included, on a free port until the block ends."""
     app = App(settings, log_requests=False, buckets=buckets or InMemoryBuckets())
     most = settings.max_connections
-    server = server_for(app, host="127.0.0.1", port=0, drain=settings.drain, max_connections=most, loop="none")
-    task = asyncio.create_task(server._serve())  # noqa: SLF001 - without its signal handlers, which belong to the tests
+    server = server_for(app, host=host, port=0, drain=settings.drain, max_connections=most, loop="none")
+    sock = listener(host, 0)
+    port = sock.getsockname()[1]
+    serving = server._serve([sock])  # noqa: SLF001 - without its signal handlers, which belong to the tests
+    task = asyncio.create_task(serving)
     while not server.started:
         if task.done():
             await task
         await asyncio.sleep(0.01)
     try:
-        yield RunningGateway(server.servers[0].sockets[0].getsockname()[1], server)
+        yield RunningGateway(port, server, host)
     finally:
         server.should_exit = True
         await task

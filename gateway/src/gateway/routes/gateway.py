@@ -20,6 +20,7 @@ from gateway.domain.tokens import Claims, Tokens
 from gateway.routes.entrance import Entrance
 from gateway.routes.incoming import Incoming
 from gateway.routes.table import JSON, MEBIBYTE, Match, Route, RouteTable
+from gateway.routes.variants import Variants, is_known, takes_gzip
 from shared.deadlines import WHOLE_REQUEST
 from shared.errors import (
     BodyTooLarge,
@@ -94,12 +95,13 @@ class ClientGone(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A reply of the gateway's own."""
+    """A reply of the gateway's own; one with `variants` is sent compressed to whoever takes that."""
 
     body: bytes
     content_type: bytes = b"application/json"
     status: int = 200
     headers: tuple[Header, ...] = (NO_STORE, NO_CONTENT)
+    variants: Variants | None = None
 
 
 OwnPage = Callable[[Incoming], Awaitable[Page]]
@@ -163,7 +165,11 @@ class Gateway:
 
     async def _own(self, incoming: Incoming, route: Route, send: Send) -> None:
         page = await self._pages[route.operation](incoming)
-        headers = [(b"content-type", page.content_type), *page.headers, (b"content-length", b"%d" % len(page.body))]
+        if page.variants is not None:
+            page = _chosen(page, page.variants, incoming)
+        headers = [(b"content-type", page.content_type), *page.headers]
+        if page.status != HTTPStatus.NOT_MODIFIED:
+            headers.append((b"content-length", b"%d" % len(page.body)))
         await self._answer(incoming, send, page.status, headers, page.body, SECURITY)
 
     async def _pass_on(self, incoming: Incoming, match: Match, receive: Receive, send: Send) -> None:
@@ -376,6 +382,18 @@ class Gateway:
         headers = [(k.lower().encode(), v.encode()) for k, v in headers_of(error).items()]
         headers += ((b"content-type", b"application/problem+json"), (b"content-length", b"%d" % len(body)))
         await self._answer(incoming, send, error.status, headers, body, PRIVATE)
+
+
+def _chosen(page: Page, variants: Variants, incoming: Incoming) -> Page:
+    """The variant of a document that this client takes, or word that it has it already."""
+    is_zipped = takes_gzip(incoming.headers.get(b"accept-encoding"))
+    tag = variants.tag_of(is_zipped=is_zipped)
+    headers = (*page.headers, (b"vary", b"accept-encoding"), (b"etag", tag))
+    if is_known(incoming.headers.get(b"if-none-match"), tag):
+        return Page(b"", page.content_type, HTTPStatus.NOT_MODIFIED, headers)
+    if is_zipped:
+        return Page(variants.zipped, page.content_type, page.status, (*headers, (b"content-encoding", b"gzip")))
+    return Page(variants.plain, page.content_type, page.status, headers)
 
 
 def _check_body(incoming: Incoming, route: Route) -> bytes | None:

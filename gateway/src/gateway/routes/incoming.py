@@ -54,7 +54,9 @@ class Incoming:
         given = self.headers.get(b"x-request-id")
         self.request_id = given if given and REQUEST_ID.fullmatch(given) else str(uuid_utils.uuid7()).encode()
         client = scope["client"]
-        self.address = addresses.of(client[0] if client else "", self.headers.get(b"x-forwarded-for"))
+        self.address = addresses.of(
+            client[0] if client else "", self.headers.get(b"x-forwarded-for"), self.headers.get(b"forwarded")
+        )
         self.route: Route | None = None
         self.known: Claims | None = None
         self.claims: Claims | None = None

@@ -3,6 +3,7 @@
 from gateway.routes.table import Route
 
 ROUTES = (
+    Route("GET", "/", "home", access="public"),
     Route("GET", "/health", "health", access="public"),
     Route("GET", "/health/live", "live", access="public"),
     Route("GET", "/health/ready", "ready", access="public"),

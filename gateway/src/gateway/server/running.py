@@ -1,6 +1,7 @@
 """How the gateway's server is set up."""
 
 import resource
+import socket
 from datetime import timedelta
 from typing import Any
 
@@ -41,6 +42,12 @@ def server_for(
         "timeout_graceful_shutdown": int(drain.total_seconds()),
     }
     return GatewayServer(uvicorn.Config(app, **(options | overrides)))
+
+
+def listener(host: str, port: int) -> socket.socket:
+    """A listening socket, of either family; that of `::` takes IPv4 as well."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=host == "::")
 
 
 def _affordable(connections: int) -> int:
