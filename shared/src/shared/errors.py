@@ -156,7 +156,7 @@ class QuotaExceeded(ServiceError):
 
 
 class HeadersTooLarge(ServiceError):
-    """The request headers are larger than allowed."""
+    """The request headers may have at most 16 KiB and 64 fields."""
 
     status = 431
 

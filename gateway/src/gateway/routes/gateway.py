@@ -17,20 +17,19 @@ from gateway.domain.admission import Kind
 from gateway.domain.rate_limits import PLANS, Limit
 from gateway.domain.throttle import RateLimits
 from gateway.domain.tokens import Claims, Tokens
+from gateway.routes.bodies import check_body, too_large
 from gateway.routes.entrance import Entrance
 from gateway.routes.incoming import Incoming
-from gateway.routes.table import JSON, MEBIBYTE, Match, Route, RouteTable
+from gateway.routes.table import MEBIBYTE, Match, Route, RouteTable
 from gateway.routes.variants import Variants, is_known, takes_gzip
 from shared.deadlines import WHOLE_REQUEST
 from shared.errors import (
-    BodyTooLarge,
     DeadlineExceeded,
     InternalError,
     Overloaded,
     RateLimited,
     ServiceError,
     Unauthenticated,
-    UnsupportedMediaType,
 )
 from shared.identity import IdentitySigner
 from shared.metrics import RequestMetrics
@@ -175,7 +174,7 @@ class Gateway:
     async def _pass_on(self, incoming: Incoming, match: Match, receive: Receive, send: Send) -> None:
         """Nothing is read, verified or sent before the request is admitted, but for what is known by heart."""
         route = match.route
-        framing = _check_body(incoming, route)
+        framing = check_body(incoming.headers, route)
         await self._recognize(incoming, route)
         await self._enter(incoming, route)
         try:
@@ -183,7 +182,7 @@ class Gateway:
             body: bytes | AsyncIterator[bytes] = b""
             if framing is not None:
                 is_upload = route.max_body > MEBIBYTE
-                body = _chunks(receive, route.max_body) if is_upload else await self._body(incoming, route, receive)
+                body = _chunks(receive, route) if is_upload else await self._body(incoming, route, receive)
             request = self._request(incoming, match, body)
             reply = await self._send(incoming, route, request)
         finally:
@@ -226,9 +225,9 @@ class Gateway:
     async def _body(self, incoming: Incoming, route: Route, receive: Receive) -> bytes:
         """The whole body; who sends it slowly does so at its own cost, and is admitted again once it is there."""
         if incoming.is_whole:
-            return await _read_body(receive, route.max_body)
+            return await _read_body(receive, route)
         self._leave(incoming)
-        body = await _read_body(receive, route.max_body)
+        body = await _read_body(receive, route)
         await self._enter(incoming, route)
         return body
 
@@ -396,20 +395,6 @@ def _chosen(page: Page, variants: Variants, incoming: Incoming) -> Page:
     return Page(variants.plain, page.content_type, page.status, headers)
 
 
-def _check_body(incoming: Incoming, route: Route) -> bytes | None:
-    """How the body is framed, None without one; refuses early what is too large or of another type."""
-    length = incoming.headers.get(b"content-length")
-    framing = incoming.headers.get(b"transfer-encoding") or (length if length and int(length) else None)
-    if framing is None:
-        return None
-    if length is not None and int(length) > route.max_body:
-        raise BodyTooLarge
-    media = incoming.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
-    if media not in route.media and not (media.endswith(b"+json") and route.media >= JSON):
-        raise UnsupportedMediaType(f"Send the body as {' or '.join(sorted(kind.decode() for kind in route.media))}.")
-    return framing
-
-
 def _kind(route: Route, claims: Claims | None) -> Kind | None:
     """The class a request competes in; None is never refused."""
     if route.work == "chat":
@@ -424,29 +409,29 @@ async def _piece(receive: Receive) -> tuple[bytes, bool]:
     return message["body"], message["more_body"]
 
 
-async def _read_body(receive: Receive, limit: int) -> bytes:
+async def _read_body(receive: Receive, route: Route) -> bytes:
     body, more = await _piece(receive)
     if more:
         pieces = [body]
         size = len(body)
-        while more and size <= limit:
+        while more and size <= route.max_body:
             body, more = await _piece(receive)
             size += len(body)
             pieces.append(body)
         body = b"".join(pieces)
-    if len(body) > limit:
-        raise BodyTooLarge
+    if len(body) > route.max_body:
+        raise too_large(route)
     return body
 
 
-async def _chunks(receive: Receive, limit: int) -> AsyncIterator[bytes]:
+async def _chunks(receive: Receive, route: Route) -> AsyncIterator[bytes]:
     size = 0
     more = True
     while more:
         piece, more = await _piece(receive)
         size += len(piece)
-        if size > limit:
-            raise BodyTooLarge
+        if size > route.max_body:
+            raise too_large(route)
         if piece:
             yield b"%x\r\n%b\r\n" % (len(piece), piece)
     yield b"0\r\n\r\n"
