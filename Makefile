@@ -58,6 +58,7 @@ load: install ## Hold the README's promises under load, on a stack of its own
 
 logins: install ## Flood the login with wrong ones, and try to tell accounts by the time
 	@$(VENV)/python tests/load/logins.py $(ARGS)
+
 overload: install ## Offer five times what the machine holds, and hold what is promised then, on a stack of its own
 	@$(VENV)/python tests/load/overload.py $(ARGS)
 

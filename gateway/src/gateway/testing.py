@@ -29,6 +29,17 @@ ISSUER = "multidb"
 AUDIENCE = "multidb-api"
 
 
+class Clock:
+    """Seconds that only pass when told."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """What time it is."""
+        return self.now
+
+
 class InMemoryBuckets:
     """Shared buckets in a dictionary; `away` makes them unavailable."""
 
@@ -74,7 +85,7 @@ class TokenMint:
         return {"keys": [{"kty": "OKP", "crv": "Ed25519", "alg": "EdDSA", "use": "sig", "kid": self._key_id, "x": x}]}
 
     def token(self, plan: str = "enterprise", *, typ: str = "at+jwt", **claims: Any) -> str:  # noqa: ANN401 - claims are any JSON
-        """A token for somebody new, but for the claims given."""
+        """A token for somebody new, but for the claims given; one that is None is left out."""
         now = time.time()
         known = {
             "iss": ISSUER,
@@ -88,7 +99,27 @@ class TokenMint:
             "jti": os.urandom(8).hex(),
             "sid": os.urandom(8).hex(),
         }
-        return jwt.encode(known | claims, self._key, "EdDSA", headers={"typ": typ, "kid": self._key_id})
+        chosen = {name: value for name, value in (known | claims).items() if value is not None}
+        return jwt.encode(chosen, self._key, "EdDSA", headers={"typ": typ, "kid": self._key_id})
+
+
+class PublishedDocuments:
+    """What auth-service publishes, in memory; `away` makes it silent."""
+
+    def __init__(self, mint: TokenMint) -> None:
+        self.mint = mint
+        self.keys: dict[str, Any] | None = None
+        self.revocations: dict[str, Any] = {"as_of": "2026-01-01T00:00:00Z"}
+        self.away = False
+        self.asked = 0
+
+    async def get(self, path: str) -> bytes:
+        """See Published."""
+        if self.away:
+            raise CapabilityUnavailable(capability="accounts")
+        self.asked += 1
+        keys = self.mint.keys if self.keys is None else self.keys
+        return orjson.dumps(keys if path == "/.well-known/jwks.json" else self.revocations)
 
 
 @dataclass(slots=True)

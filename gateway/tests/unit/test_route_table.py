@@ -13,6 +13,7 @@ PUBLIC = {
     "POST /auth/refresh",
     "GET /.well-known/jwks.json",
     "GET /billing/plans",
+    "GET /",
     "GET /health",
     "GET /health/live",
     "GET /health/ready",
@@ -48,7 +49,7 @@ def test_a_fixed_path_wins_over_a_parameter() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [b"/", b"", b"/chat", b"/chat/history", b"/chat/history/", b"/chat/history/.", b"/chat/history/" + b"x" * 129],
+    [b"//", b"", b"/chat", b"/chat/history", b"/chat/history/", b"/chat/history/.", b"/chat/history/" + b"x" * 129],
 )
 def test_what_is_not_in_the_table_does_not_exist(path: bytes) -> None:
     with pytest.raises(NotFound):

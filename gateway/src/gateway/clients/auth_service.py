@@ -4,13 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Protocol
 
 import jwt
 import orjson
 import structlog
 from pydantic import ValidationError
 
-from gateway.clients.calls import OwnCalls
 from gateway.domain.tokens import INVALID, Claims, Revoked
 from shared.contracts.auth import Revocations
 from shared.errors import CapabilityUnavailable, ServiceError, Unauthenticated
@@ -27,11 +27,18 @@ ALGORITHM = "EdDSA"
 REQUIRED = ["exp", "iat", "sub", "jti", "org", "role", "plan"]
 
 
+class Published(Protocol):
+    """What auth-service publishes, by path."""
+
+    async def get(self, path: str) -> bytes:
+        """The body of a 200; raises a ServiceError for anything else."""
+
+
 class PublishedKeys:
     """The public keys of auth-service by their id, and the check of a token against them."""
 
     def __init__(
-        self, calls: OwnCalls, *, issuer: str, audience: str, clock: Callable[[], float] = time.monotonic
+        self, calls: Published, *, issuer: str, audience: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._calls = calls
         self._issuer = issuer
@@ -122,7 +129,7 @@ def _claims(claims: dict[str, object]) -> Claims:
 class RevocationFeed:
     """Keeps the snapshot of what is revoked at most a few seconds old."""
 
-    def __init__(self, calls: OwnCalls, revoked: Revoked) -> None:
+    def __init__(self, calls: Published, revoked: Revoked) -> None:
         self._calls = calls
         self._revoked = revoked
 

@@ -127,8 +127,8 @@ class Tokens:
             raise Unauthenticated(INVALID) from error
         claims = await self._signatures.check(token)
         self._check_times(claims)
-        if len(self._verified) >= CACHE_SIZE:
-            self._verified.clear()
+        if key not in self._verified and len(self._verified) >= CACHE_SIZE:
+            del self._verified[next(iter(self._verified))]  # the one known longest
         self._verified[key] = (min(claims.expires_at, self._clock() + REMEMBERED), claims)
         return claims
 
@@ -136,7 +136,7 @@ class Tokens:
         """A token may be up to TOLERANCE from the future; expired is expired, unless only our clock says so."""
         now = self._clock()
         is_early = max(claims.issued_at, claims.not_before) > now + TOLERANCE
-        is_expired = now >= claims.expires_at
+        is_expired = not now < claims.expires_at
         if is_early or (
             is_expired and self._revoked.ahead > TOLERANCE and now - self._revoked.ahead < claims.expires_at
         ):
