@@ -1,4 +1,4 @@
-"""Calls between services: identity, deadline, breaker and one retry for what may be repeated."""
+"""Calls between services: identity, deadline, breaker and one repeat, from a budget, for what may be repeated."""
 
 import asyncio
 from collections.abc import Mapping
@@ -17,6 +17,7 @@ from shared.contracts import Contract
 from shared.errors import CapabilityUnavailable, Overloaded, ServiceError, UpstreamFailed, from_problem
 from shared.identity import IdentitySigner
 from shared.principal import Principal
+from shared.repeats import RepeatBudget
 from shared.replicas import Address, Replicas
 
 log = structlog.get_logger()
@@ -50,6 +51,7 @@ class ServiceClient:
         self._deadline = deadline
         self._replicas = Replicas(service, urls)
         self._breaker = Breaker(service)
+        self._budget = RepeatBudget()
         limits = httpx2.Limits(max_connections=100, max_keepalive_connections=20, keepalive_expiry=30)
         self._http = httpx2.AsyncClient(transport=transport, limits=limits, trust_env=False)
 
@@ -135,13 +137,15 @@ class ServiceClient:
         *,
         repeat: bool,
     ) -> httpx2.Response:
+        """One repeat at most, on another replica. It costs no budget where no connection was made: nothing was sent."""
+        self._budget.earn()
         first = self._replicas.next()
         try:
             return await self._send_to(first, method, path, content, query, headers)
         except (httpx2.TransportError, TimeoutError) as error:
             self._replicas.failed(first)
             never_sent = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
-            if not (repeat or never_sent):
+            if not (never_sent or (repeat and self._budget.spend())):
                 raise
         return await self._send_to(self._replicas.next(avoid=first), method, path, content, query, headers)
 

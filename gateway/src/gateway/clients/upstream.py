@@ -12,6 +12,7 @@ from gateway.clients.connection import Connection, ReplicaFailed, Reply
 from shared.breaker import Breaker
 from shared.contracts.health import EngineStatus
 from shared.errors import CapabilityUnavailable, DeadlineExceeded, Overloaded, ServiceError
+from shared.repeats import RepeatBudget
 from shared.replicas import Address, Replicas
 
 log = structlog.get_logger()
@@ -21,8 +22,6 @@ FIRST_ATTEMPT = timedelta(milliseconds=2500).total_seconds()
 """What a first attempt may take where a second one is possible."""
 MAX_CONNECTIONS = 512
 """Per replica; above it requests are shed."""
-REPEAT_SHARE = 0.1
-REPEAT_BURST = 100.0
 
 
 @dataclass(slots=True)
@@ -50,24 +49,6 @@ class Upstream(Protocol):
         Raises CapabilityUnavailable when no replica answers, DeadlineExceeded when one did not in time, and Overloaded
         when too much is under way.
         """
-
-
-@dataclass(slots=True)
-class RepeatBudget:
-    """Repeats may add a tenth to the load, never more: every request earns a tenth of a repeat."""
-
-    tokens: float = REPEAT_BURST
-
-    def earn(self) -> None:
-        """A request was made."""
-        self.tokens = min(REPEAT_BURST, self.tokens + REPEAT_SHARE)
-
-    def spend(self) -> bool:
-        """Whether a repeat is allowed, and if so count it."""
-        if self.tokens < 1:
-            return False
-        self.tokens -= 1
-        return True
 
 
 @dataclass(slots=True)
