@@ -36,6 +36,7 @@ from chat_service.domain.turns import (
 from chat_service.settings import ChatSettings
 from shared.clock import HybridClock
 from shared.contracts import auth, knowledge
+from shared.contracts.health import EngineStatus
 from shared.errors import CapabilityUnavailable, NotFound
 from shared.ids import new_id
 from shared.principal import Principal
@@ -551,6 +552,15 @@ class Running:
         page = (await self.get(who, f"/chat/history/{session_id}?limit=100")).json()
         return [message["text"] for message in page.get("messages", [])]
 
+    async def knows(self, status: EngineStatus, *engines: str) -> None:
+        """Wait until the service has noticed that these databases are away, or back."""
+
+        async def has_noticed() -> bool:
+            health = await self.client.get("/internal/health", headers=identity_headers("chat-service", None))
+            return {health.json()["databases"][engine] for engine in engines} == {status}
+
+        await eventually(has_noticed)
+
     def newcomer(self, plan: str = "free") -> Principal:
         """Somebody of a new organization that knows about Redis."""
         who = somebody(plan=plan)
@@ -583,17 +593,12 @@ async def running_chat(
             httpx2.AsyncClient(transport=httpx2.ASGITransport(app.front), base_url="http://chat", timeout=10) as client,
         ):
             chat = Running(app, client, near, cql, cache, data, behind)
-            await eventually(lambda: _is_whole(chat))
+            await chat.knows("ok", "cql", "redis_cache", "redis_data")
             yield chat
     finally:
         for faucet in (cql, cache, data):
             await faucet.open()
             await faucet.close()
-
-
-async def _is_whole(chat: Running) -> bool:
-    health = await chat.client.get("/internal/health", headers=identity_headers("chat-service", None))
-    return set(health.json()["databases"].values()) == {"ok"}
 
 
 def _urls(settings: ChatSettings) -> tuple[str, str]:
