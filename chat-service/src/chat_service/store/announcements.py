@@ -9,12 +9,12 @@ import structlog
 from redis.exceptions import RedisError
 
 from chat_service.domain.turns import Owner
+from shared.contracts.knowledge import EpochAnnounced
 from shared.errors import CapabilityUnavailable
 from shared.redis import RedisStore
 
 log = structlog.get_logger()
 
-EPOCHS = "knowledge:epochs"
 DELETED = "chat:sessions:deleted"
 RECONNECT = timedelta(seconds=1)
 
@@ -54,7 +54,7 @@ class Announcements:
         client = self._redis.blocking_client()
         try:
             async with client.pubsub(ignore_subscribe_messages=True) as subscription:
-                await subscription.subscribe(EPOCHS, DELETED)
+                await subscription.subscribe(EpochAnnounced.CHANNEL, DELETED)
                 async for message in subscription.listen():
                     self._take(message["channel"], message["data"])
         finally:
@@ -62,14 +62,14 @@ class Announcements:
 
     def _take(self, channel: bytes, data: bytes) -> None:
         try:
-            payload = orjson.loads(data)
-            if channel == EPOCHS.encode():
-                self._on_epoch(str(payload["organization_id"]), int(payload["epoch"]))
+            if channel == EpochAnnounced.CHANNEL.encode():
+                announced = EpochAnnounced.model_validate_json(data)
+                self._on_epoch(announced.organization_id, announced.epoch)
             else:
-                organization_id, user_id, session_id = payload
+                organization_id, user_id, session_id = orjson.loads(data)
                 self._on_deleted(Owner(organization_id, user_id), session_id)
-        except (ValueError, KeyError, TypeError) as error:
-            log.warning("announcement_unreadable", channel=channel.decode(), error=repr(error))
+        except (ValueError, TypeError) as error:
+            log.warning("announcement_unreadable", channel=channel.decode(), error=type(error).__name__)
 
 
 class RedisEpochs:
@@ -80,7 +80,7 @@ class RedisEpochs:
 
     async def announced(self, organization_ids: Sequence[str]) -> Mapping[str, int]:
         """The epochs of these organizations, in one round trip; absent where none was announced."""
-        keys = [f"knowledge:epoch:{organization_id}" for organization_id in organization_ids]
+        keys = [EpochAnnounced.key_of(organization_id) for organization_id in organization_ids]
         values = await self._redis.run(lambda redis: redis.mget(keys))
         return {
             organization_id: epoch
@@ -90,10 +90,8 @@ class RedisEpochs:
 
 
 def _epoch(value: bytes | str) -> int | None:
-    """A bare number, or an object with one."""
     try:
-        read = orjson.loads(value)
-        return int(read["epoch"]) if isinstance(read, dict) else int(read)
-    except (ValueError, KeyError, TypeError):
+        return int(value)
+    except ValueError:
         log.warning("epoch_unreadable")
         return None

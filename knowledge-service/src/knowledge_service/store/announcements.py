@@ -5,18 +5,18 @@ import functools
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import orjson
 import structlog
+from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.background import Background
+from shared.contracts.knowledge import EpochAnnounced
 from shared.errors import CapabilityUnavailable
 from shared.redis import RedisStore
 
 log = structlog.get_logger()
 
-CHANNEL = "knowledge:epochs"
 PENDING = 10_000
 """Announcements remembered while Redis is away."""
 
@@ -51,16 +51,18 @@ class RedisAnnouncements:
     async def announced(self, organization_id: str) -> int | None:
         """The epoch last announced, or None when Redis does not know or is away."""
         try:
-            raw = await self._redis.run(lambda redis: redis.get(key_of(organization_id)))
+            raw = await self._redis.run(lambda redis: redis.get(EpochAnnounced.key_of(organization_id)))
         except CapabilityUnavailable:
             return None
         return int(raw) if raw is not None else None
 
     async def _tell(self, organization_id: str, epoch: int) -> None:
+        announced = EpochAnnounced(organization_id=organization_id, epoch=epoch)
+
         async def both(redis: Redis) -> Any:  # noqa: ANN401 - what a pipeline returns
             pipeline = redis.pipeline(transaction=False)
-            pipeline.set(key_of(organization_id), epoch)
-            pipeline.publish(CHANNEL, orjson.dumps({"organization_id": organization_id, "epoch": epoch}))
+            pipeline.set(EpochAnnounced.key_of(organization_id), epoch)
+            pipeline.publish(EpochAnnounced.CHANNEL, announced.model_dump_json())
             return await pipeline.execute()
 
         await self._redis.run(both)
@@ -88,7 +90,7 @@ class RedisAnnouncements:
         client = self._redis.blocking_client()
         try:
             async with client.pubsub() as subscription:
-                await subscription.subscribe(CHANNEL)
+                await subscription.subscribe(EpochAnnounced.CHANNEL)
                 async for message in subscription.listen():
                     if message["type"] == "message":
                         await _pass_on(message["data"], heard)
@@ -98,14 +100,8 @@ class RedisAnnouncements:
 
 async def _pass_on(payload: bytes, heard: Heard) -> None:
     try:
-        told = orjson.loads(payload)
-        organization_id, epoch = str(told["organization_id"]), int(told["epoch"])
-    except (orjson.JSONDecodeError, KeyError, TypeError, ValueError) as error:
-        log.warning("announcement_unreadable", error=repr(error))
+        told = EpochAnnounced.model_validate_json(payload)
+    except ValidationError as error:
+        log.warning("announcement_unreadable", errors=error.error_count())
         return
-    await heard(organization_id, epoch)
-
-
-def key_of(organization_id: str) -> str:
-    """Where an organization's last announced epoch is kept."""
-    return f"knowledge:epoch:{organization_id}"
+    await heard(told.organization_id, told.epoch)

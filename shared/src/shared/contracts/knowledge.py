@@ -1,13 +1,30 @@
 """What knowledge-service promises to its neighbours: answers over a published epoch."""
 
 from datetime import datetime
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
 from shared.contracts import Contract
 
 Outcome = Literal["answered", "clarify", "no_answer", "handoff"]
+
+
+class EpochAnnounced(Contract):
+    """An epoch that answers from now on, announced on redis-data: a message to all, and a key for whoever comes later.
+
+    The message is this as JSON. What the key holds is the epoch alone, as a decimal number. Epochs only rise.
+    """
+
+    CHANNEL: ClassVar[str] = "knowledge:epochs"
+
+    organization_id: str
+    epoch: Annotated[int, Field(ge=0)]
+
+    @staticmethod
+    def key_of(organization_id: str) -> str:
+        """Where an organization's last announced epoch is kept."""
+        return f"knowledge:epoch:{organization_id}"
 
 
 class AskRequest(Contract):
