@@ -6,13 +6,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import httpx2
 import structlog
-from fastapi.openapi.utils import get_openapi
-from starlette.middleware import Middleware
-from starlette.routing import Route
 
 from chat_service.clients.accounts import AuthAccounts
 from chat_service.clients.knowledge import KnowledgeAnswers
@@ -22,8 +18,7 @@ from chat_service.domain.conversation import Conversation
 from chat_service.domain.epochs import Epochs
 from chat_service.domain.exports import Exports
 from chat_service.domain.quota import Quota
-from chat_service.routes import analytics, history, internal
-from chat_service.routes.messages import DOCUMENTED, PATH, HotLane, SendMessage
+from chat_service.routes import analytics, history, internal, messages
 from chat_service.settings import ChatSettings
 from chat_service.store.announcements import Announcements, RedisEpochs
 from chat_service.store.answer_cache import RedisAnswers
@@ -106,20 +101,15 @@ def make_app(settings: ChatSettings, transports: Transports | None = None) -> Se
         async with engines.running(), _composed(settings, engines) as parts:
             yield parts
 
-    app = create_app(
+    return create_app(
         settings,
         lifespan=lifespan,
         routers=(history.router, analytics.router, internal.router),
+        operations=(messages.router,),
         databases=engines.databases,
         clock_skew=lambda: engines.data.clock.skew_ms,
         description="Messages, sessions and history of MultiDB.",
     )
-    app.router.routes.append(Route(PATH, SendMessage(app), methods=["POST"], include_in_schema=False))
-    app.user_middleware.append(Middleware(HotLane, application=app))
-    # A server asks the hot lane first: the layers that FastAPI puts around its own middleware cost as much as the lane.
-    app.front = app.edge(HotLane(app, application=app))
-    app.openapi = _documented(app)  # type: ignore[method-assign] # FastAPI's own way to extend the document
-    return app
 
 
 @asynccontextmanager
@@ -193,19 +183,3 @@ async def _last_figures(figures: Analytics) -> None:
         await figures.add_up()
     except CapabilityUnavailable:
         log.warning("figures_lost")
-
-
-def _documented(app: Service) -> Callable[[], dict[str, Any]]:
-    """The OpenAPI document with the plain route in it."""
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            app.openapi_schema = get_openapi(
-                title=app.title,
-                version=app.version,
-                description=app.description,
-                routes=[DOCUMENTED, *app.routes],
-            )
-        return app.openapi_schema
-
-    return openapi

@@ -590,7 +590,7 @@ async def running_chat(
     try:
         async with (
             app.router.lifespan_context(app),
-            httpx2.AsyncClient(transport=httpx2.ASGITransport(app.front), base_url="http://chat", timeout=10) as client,
+            httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://chat", timeout=10) as client,
         ):
             chat = Running(app, client, near, cql, cache, data, behind)
             await chat.knows("ok", "cql", "redis_cache", "redis_data")

@@ -122,6 +122,7 @@ def make_app(settings: KnowledgeSettings) -> Service:
         settings,
         lifespan=lifespan,
         routers=(articles.router, imports.router, answers.router, answers.internal),
+        operations=(answers.hot,),
         databases=databases,
         clock_skew=lambda: redis.clock.skew_ms,
         description="Articles, publishing and answering.",

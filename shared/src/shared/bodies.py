@@ -4,7 +4,7 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from typing import Any, get_args, get_origin
 
 from fastapi import Request, Response
@@ -14,6 +14,7 @@ from starlette.types import Message, Receive, Scope
 
 from shared.errors import BodyTooLarge, FieldError, InvalidRequest, MalformedRequest, UnsupportedMediaType
 
+JSON = b"application/json"
 MAX_DEPTH = 32
 SEVERAL = (list, set, tuple, frozenset)
 ON_LOOP = 256 * 1024
@@ -93,9 +94,9 @@ async def read_limited(scope: Scope, receive: Receive, limit: int) -> bytes:
     Raises BodyTooLarge (413) as soon as it is known to be larger than `limit`, from what was announced or from what
     came, and ClientDisconnect, which the edge counts, when the client left before its end.
     """
-    announced = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    if announced.isdigit() and int(announced) > limit:
-        raise BodyTooLarge
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit() and int(value) > limit:
+            raise BodyTooLarge
     parts: list[bytes] = []
     size = 0
     while True:
@@ -118,6 +119,15 @@ def receiving(body: bytes) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive
+
+
+def announces_json(headers: Iterable[tuple[bytes, bytes]]) -> bool:
+    """Whether the content type says JSON."""
+    for name, value in headers:
+        if name == b"content-type":
+            media_type = value if value == JSON else value.partition(b";")[0].strip().lower()
+            return media_type == JSON or media_type.endswith(b"+json")
+    return False
 
 
 class _StrictRequest(Request):
@@ -169,8 +179,7 @@ class StrictRoute(APIRoute):
             read = _StrictRequest(request.scope, request.receive)
             # A body that may be left out needs no type when it is.
             if body is not None and (body.field_info.is_required() or await read.body()):
-                media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-                if media_type != "application/json" and not media_type.endswith("+json"):
+                if not announces_json(request.scope["headers"]):
                     raise UnsupportedMediaType
                 if await read.body():
                     await read.json()  # here, since FastAPI makes its own 400 of whatever its reading of a body raises

@@ -12,17 +12,21 @@ from shared.errors import Forbidden, Unauthenticated
 from shared.principal import Caller, Principal, Role
 
 
-async def current_caller(request: Request) -> Caller:
-    """The verified caller of this request (set by `shared.edge.Edge`)."""
+def _caller(request: Request) -> Caller:
     caller = request.scope.get("caller")
     if not isinstance(caller, Caller):
         raise Unauthenticated
     return caller
 
 
+async def current_caller(request: Request) -> Caller:
+    """The verified caller of this request (set by `shared.edge.Edge`)."""
+    return _caller(request)
+
+
 async def current_principal(request: Request) -> Principal:
     """The person behind this request; 401 when a service calls on its own behalf."""
-    principal = (await current_caller(request)).principal
+    principal = _caller(request).principal
     if principal is None:
         raise Unauthenticated
     return principal
@@ -30,7 +34,7 @@ async def current_principal(request: Request) -> Principal:
 
 async def internal_caller(request: Request) -> Caller:
     """A neighbour's own call; people never reach internal routes, not even through a careless gateway rule."""
-    caller = await current_caller(request)
+    caller = _caller(request)
     if caller.service == "gateway" and caller.principal is not None:
         raise Forbidden
     return caller
@@ -48,5 +52,6 @@ def require_role(at_least: Role) -> Callable[[Request], Awaitable[Principal]]:
     return principal_with_role
 
 
+CurrentCaller = Annotated[Caller, Depends(current_caller)]
 CurrentPrincipal = Annotated[Principal, Depends(current_principal)]
 InternalCaller = Annotated[Caller, Depends(internal_caller)]

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
+class UnusableRoute(TypeError):
+    """A route asks for what it cannot be given, or would cost a thread."""
+
+
 class Parts:
     """The values of a dataclass, each found by the type that its field declares."""
 

@@ -1,7 +1,6 @@
 """The defaults of a service: an application with problems, health, identity, metrics and logs, and how to run it."""
 
 import asyncio
-import functools
 import inspect
 import signal
 import socket
@@ -14,7 +13,8 @@ import uvicorn
 from fastapi import APIRouter, FastAPI, Response
 from fastapi.routing import APIRoute
 from prometheus_client import generate_latest
-from starlette.types import ASGIApp
+from starlette.middleware.errors import ServerErrorMiddleware
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared import __version__, logs, problems
@@ -22,7 +22,8 @@ from shared.contracts.health import EngineStatus, ServiceHealth
 from shared.edge import Edge
 from shared.identity import IdentityVerifier
 from shared.metrics import RequestMetrics
-from shared.parts import PartOf, Parts, calls
+from shared.operations import Operation
+from shared.parts import PartOf, Parts, UnusableRoute, calls
 from shared.settings import ServiceSettings
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ if TYPE_CHECKING:
 Lifespan = Callable[["Service"], AbstractAsyncContextManager["DataclassInstance"]]
 Databases = Callable[[], Mapping[str, EngineStatus]]
 ClockSkew = Callable[[], int | None]
-
-
-class UnusableRoute(TypeError):
-    """A route needs a part that the service does not have, or a thread for what is only a look-up."""
 
 
 class Service(FastAPI):
@@ -47,8 +44,7 @@ class Service(FastAPI):
         @asynccontextmanager
         async def started(_: FastAPI) -> AsyncIterator[None]:
             async with lifespan(self) as made:
-                self.parts = Parts(made)
-                self._check_routes()
+                self.assemble(made)
                 yield
 
         super().__init__(
@@ -63,33 +59,56 @@ class Service(FastAPI):
         self.draining = asyncio.Event()
         """Set when the process is asked to end, before it waits for what still runs."""
         self.metrics = RequestMetrics(settings.service)
-        self.edge = functools.partial(
-            Edge,
+        self._operations: dict[tuple[str, str], ASGIApp] = {}
+        self._edge = Edge(
+            self._layers,
+            operations=self._operations,
             identity=IdentityVerifier(settings.identity_key, settings.service),
             metrics=self.metrics,
             max_in_flight=settings.max_in_flight,
         )
-        self.front: ASGIApp = self
-        """What a server runs: this, or an application in front of it, within an edge of its own."""
+        self._hot: list[APIRoute] = []
         self._endpoints: list[Callable[..., Any]] = []
 
-    def add_routers(self, routers: Iterable[APIRouter]) -> None:
-        """Serve these routes; what they need has to be among the parts."""
-        for router in routers:
-            self.include_router(router)
-            for route in router.routes:
-                if isinstance(route, APIRoute):
-                    self._endpoints.append(route.endpoint)
-                    self._endpoints += [each.dependency for each in route.dependencies if each.dependency]
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        scope["app"] = self
+        await self._edge(scope, receive, send)
 
-    def _check_routes(self) -> None:
-        """Refuse to start with a route that could not work, or would be slow."""
+    async def _layers(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await super().__call__(scope, receive, send)
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """FastAPI's layers without the outermost, which answers to unexpected errors: the edge does, as problems."""
+        stack = super().build_middleware_stack()
+        return stack.app if isinstance(stack, ServerErrorMiddleware) else stack
+
+    def add_routers(self, routers: Iterable[APIRouter], operations: Iterable[APIRouter]) -> None:
+        """Serve these routes; what they need has to be among the parts."""
+        hot = tuple(operations)
+        for router in (*routers, *hot):
+            self.include_router(router)
+            for route in _routes(router):
+                self._endpoints.append(route.endpoint)
+                self._endpoints += [each.dependency for each in route.dependencies if each.dependency]
+        self._hot = list(chain.from_iterable(_routes(router) for router in hot))
+
+    def assemble(self, made: "DataclassInstance") -> None:
+        """Give the routes their parts; raises UnusableRoute for a route that could not work, or would be slow."""
+        self.parts = Parts(made)
         for call in chain.from_iterable(calls(endpoint) for endpoint in self._endpoints):
             if isinstance(call, PartOf):
                 if call.kind not in self.parts:
                     raise UnusableRoute(f"{call.kind!r} is needed, but no part of {self.title}.")
             elif not inspect.iscoroutinefunction(call):
                 raise UnusableRoute(f"{call!r} is no coroutine: FastAPI would send it through a thread.")
+        for route in self._hot:
+            operation = Operation(route, self.parts)
+            self._operations |= {(method, route.path): operation for method in route.methods or ()}
+
+
+def _routes(router: APIRouter) -> list[APIRoute]:
+    return [route for route in router.routes if isinstance(route, APIRoute)]
 
 
 def create_app(
@@ -97,12 +116,14 @@ def create_app(
     *,
     lifespan: Lifespan,
     routers: Iterable[APIRouter],
+    operations: Iterable[APIRouter] = (),
     databases: Databases,
     clock_skew: ClockSkew = lambda: None,
     description: str = "",
 ) -> Service:
     """A service's application: `lifespan` makes its parts, `routers` has its paths, `databases` is for its own health.
 
+    `operations` has the paths that are served in front of FastAPI's layers (see `shared.operations`).
     `clock_skew`: milliseconds by which the clock here is ahead of an engine's, for health and metrics.
     Call `app.add_middleware` only with pure ASGI middleware: BaseHTTPMiddleware costs ten times as much.
     """
@@ -110,8 +131,7 @@ def create_app(
     app.metrics.watch_clock(clock_skew)
     problems.install(app)
     app.include_router(_health(settings.service, databases, clock_skew, app.metrics))
-    app.add_routers(routers)
-    app.add_middleware(app.edge)
+    app.add_routers(routers, operations)
     return app
 
 
@@ -213,4 +233,4 @@ def serve(app: Service, settings: ServiceSettings, **overrides: Any) -> None:  #
         "timeout_keep_alive": 75,
         "timeout_graceful_shutdown": int(settings.drain.total_seconds()),
     }
-    _Server(uvicorn.Config(app.front, **(options | overrides)), app.draining).run()
+    _Server(uvicorn.Config(app, **(options | overrides)), app.draining).run()

@@ -41,7 +41,7 @@ async def running(app: Service, service: str, principal: Principal | None = None
     async with (
         app.router.lifespan_context(app),
         httpx2.AsyncClient(
-            transport=httpx2.ASGITransport(app.front),
+            transport=httpx2.ASGITransport(app),
             base_url="http://service",
             headers=identity_headers(service, principal),
         ) as client,

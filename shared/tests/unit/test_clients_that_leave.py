@@ -18,8 +18,7 @@ async def reads_its_body(scope: Scope, receive: Receive, _send: Send) -> None:
 
 async def test_a_client_that_leaves_is_one_line_of_information() -> None:
     identity, metrics = IdentityVerifier(KEY, "any-service"), RequestMetrics("any-service")
-    inner = Edge(reads_its_body, identity=identity, metrics=metrics, max_in_flight=8)
-    edge = Edge(inner, identity=identity, metrics=metrics, max_in_flight=8)
+    edge = Edge(reads_its_body, operations={}, identity=identity, metrics=metrics, max_in_flight=8)
     headers = [(k.lower().encode(), v.encode()) for k, v in identity_headers("any-service", somebody()).items()]
     scope: dict[str, Any] = {
         "type": "http",

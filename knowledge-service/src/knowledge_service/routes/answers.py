@@ -25,11 +25,14 @@ from shared.contracts.knowledge import (
     RetrieveRequest,
     Suggestion,
 )
+from shared.operations import RawResponse
 from shared.parts import Part
 from shared.problems import responses
 
 router = APIRouter(prefix="/knowledge", tags=["knowledge"], route_class=StrictRoute)
 internal = APIRouter(prefix="/internal/knowledge", include_in_schema=False, route_class=StrictRoute)
+hot = APIRouter(prefix="/internal/knowledge", include_in_schema=False, route_class=StrictRoute)
+"""What every message asks (see `shared.operations`)."""
 
 
 @router.post("/ask", responses=responses(400, 401, 403, 413, 415, 422, 429, 503, 504))
@@ -38,7 +41,9 @@ async def ask_publicly(
 ) -> KnowledgeAnswer:
     """Try a question: what chat would answer, and the articles it was chosen from. No session, not charged."""
     asked = Asked(body.question, body.limit, body.language, tuple(body.tags))
-    return _told(await answering.ask(principal.organization_id, asked), response)
+    told = _told(await answering.ask(principal.organization_id, asked))
+    response.headers.update(_headers(told.degraded))
+    return told
 
 
 @router.get("/search", responses=responses(401, 403, 422, 429, 503, 504))
@@ -51,6 +56,8 @@ async def search(
 ) -> SearchResults:
     """The published articles that fit a text, best first."""
     found = await answering.search(principal.organization_id, (q,), limit)
+    degraded = _degraded(found.degraded)
+    response.headers.update(_headers(degraded))
     return SearchResults(
         results=[
             SearchResult(
@@ -63,17 +70,17 @@ async def search(
             for hit in found.hits[0]
         ],
         as_of=found.as_of,
-        degraded=_degraded(response, degraded=found.degraded),
+        degraded=degraded,
     )
 
 
-@internal.post("/ask")
-async def ask(
-    body: AskRequest, _caller: InternalCaller, answering: Part[Answering], response: Response
-) -> KnowledgeAnswer:
+@hot.post("/ask", response_model=KnowledgeAnswer)
+async def ask(body: AskRequest, _caller: InternalCaller, answering: Part[Answering]) -> Response:
     """The answer to a message."""
     asked = Asked(body.question, body.limit, body.language, tuple(body.tags))
-    return _told(await answering.ask(body.organization_id, asked), response)
+    told = _told(await answering.ask(body.organization_id, asked))
+    headers = [(name.lower().encode(), value.encode()) for name, value in _headers(told.degraded).items()]
+    return RawResponse(told.model_dump_json().encode(), b"application/json", *headers)
 
 
 @internal.get("/epoch")
@@ -111,7 +118,7 @@ def _retrieved(hits: Sequence[Hit]) -> list[RetrievedArticle]:
     ]
 
 
-def _told(answer: Answer, response: Response) -> KnowledgeAnswer:
+def _told(answer: Answer) -> KnowledgeAnswer:
     decision = answer.decision
     best = decision.answer
     return KnowledgeAnswer(
@@ -142,13 +149,14 @@ def _told(answer: Answer, response: Response) -> KnowledgeAnswer:
         epoch=answer.publication.epoch,
         scorer=answer.publication.scorer,
         as_of=answer.publication.published_at,
-        degraded=_degraded(response, degraded=answer.publication.degraded),
+        degraded=_degraded(answer.publication.degraded),
     )
 
 
-def _degraded(response: Response, *, degraded: bool) -> list[str]:
-    """The capabilities this reply had to do without, in its header too."""
-    if not degraded:
-        return []
-    response.headers["Degraded"] = "knowledge"
-    return ["knowledge"]
+def _degraded(is_degraded: bool) -> list[str]:  # noqa: FBT001 - it reads as what it is
+    """The capabilities a reply had to do without."""
+    return ["knowledge"] if is_degraded else []
+
+
+def _headers(degraded: Sequence[str]) -> dict[str, str]:
+    return {"Degraded": ", ".join(degraded)} if degraded else {}
