@@ -23,8 +23,8 @@ from chat_service.settings import ChatSettings
 from chat_service.store.announcements import Announcements, RedisEpochs
 from chat_service.store.answer_cache import RedisAnswers
 from chat_service.store.conversations import CqlConversations
+from chat_service.store.counters import RedisCounters
 from chat_service.store.deferred import DeferringConversations, DiskQueue, RedisQueue
-from chat_service.store.figures import RedisFigures
 from chat_service.store.journal import Journal, Slot
 from chat_service.store.keyed_replies import StoredReplies
 from chat_service.store.recent import RecentTurns
@@ -124,7 +124,7 @@ async def _composed(settings: ChatSettings, engines: Engines) -> AsyncIterator[C
         knowledge, RedisAnswers(engines.cache), epochs, ttl=settings.answer_ttl, size=settings.answers_in_process
     )
     quota = Quota(AuthAccounts(engines.auth, holder), DiskUsage(usage))
-    figures = Analytics(RedisFigures(engines.data))
+    counters = Analytics(RedisCounters(engines.data))
     stored = CqlConversations(engines.cql, engines.data.clock)
     recent = RecentTurns(engines.data)
     announcements = Announcements(engines.data, on_epoch=epochs.announce, on_deleted=stored.forget)
@@ -134,7 +134,7 @@ async def _composed(settings: ChatSettings, engines: Engines) -> AsyncIterator[C
     async with AsyncExitStack() as stack:
         for kept in (slot, deferred, usage):
             stack.callback(kept.close)
-        stack.push_async_callback(_last_figures, figures)
+        stack.push_async_callback(_last_counters, counters)
         stack.push_async_callback(recent.add_waiting)
         stack.push_async_callback(quota.close)
         stack.push_async_callback(answers.close)
@@ -143,7 +143,7 @@ async def _composed(settings: ChatSettings, engines: Engines) -> AsyncIterator[C
             epochs.keep_fresh,
             announcements.keep_listening,
             quota.keep_settling,
-            figures.keep_adding,
+            counters.keep_adding,
             recent.keep_adding,
             partial(turns.keep_draining, lambda: engines.cql.status != "ok"),
             replies.keep_alive,
@@ -153,10 +153,10 @@ async def _composed(settings: ChatSettings, engines: Engines) -> AsyncIterator[C
             background.keep(loop)
         yield ChatParts(
             conversation=Conversation(
-                turns, answers, quota, figures, _degraded(engines, quota, epochs), stamp=engines.data.clock.now
+                turns, answers, quota, counters, _degraded(engines, quota, epochs), stamp=engines.data.clock.now
             ),
             idempotency=Idempotency(replies, holder),
-            analytics=figures,
+            analytics=counters,
             exports=Exports(stored),
             cursors=Cursors(settings.cursor_key.get_secret_value().encode()),
         )
@@ -178,8 +178,8 @@ def _degraded(engines: Engines, quota: Quota, epochs: Epochs) -> Callable[[], tu
     return degraded
 
 
-async def _last_figures(figures: Analytics) -> None:
+async def _last_counters(counters: Analytics) -> None:
     try:
-        await figures.add_up()
+        await counters.add_up()
     except CapabilityUnavailable:
-        log.warning("figures_lost")
+        log.warning("counters_lost")

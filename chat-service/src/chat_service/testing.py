@@ -314,8 +314,8 @@ class InMemoryTurns:
             raise CapabilityUnavailable(capability="conversations")
 
 
-class InMemoryFigures:
-    """Figures added up in memory."""
+class InMemoryCounters:
+    """Counters added up in memory."""
 
     def __init__(self) -> None:
         self.is_away = False
@@ -330,7 +330,7 @@ class InMemoryFigures:
             self._counts[organization_id].popular.update(added.popular)
 
     async def read(self, organization_id: str) -> Counts:
-        """The figures of one organization."""
+        """The counters of one organization."""
         return self._counts[organization_id]
 
 

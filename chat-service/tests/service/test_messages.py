@@ -87,7 +87,7 @@ async def test_a_deleted_session_is_gone(chat: Running) -> None:
     assert (await chat.get(who, "/chat/sessions")).json()["sessions"] == []
 
 
-async def test_figures_are_live(chat: Running) -> None:
+async def test_counters_are_live(chat: Running) -> None:
     who = chat.newcomer()
     for _ in range(3):
         await chat.send(who, "What is Redis?")

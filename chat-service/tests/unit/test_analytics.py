@@ -1,12 +1,12 @@
 import pytest
 
 from chat_service.domain.analytics import Analytics
-from chat_service.testing import InMemoryFigures
+from chat_service.testing import InMemoryCounters
 from shared.errors import CapabilityUnavailable
 
 
-async def test_figures_add_up() -> None:
-    analytics = Analytics(InMemoryFigures())
+async def test_counters_add_up() -> None:
+    analytics = Analytics(InMemoryCounters())
     for wording, cache in (("What is Redis?", "none"), ("what is redis", "process"), ("What is Redis?", "redis")):
         analytics.count_message("o", wording, "answered", cache, 2.5)  # type: ignore[arg-type] # literals of a loop
     analytics.count_message("o", "Moons?", "no_answer", "none", 40)
@@ -24,14 +24,14 @@ async def test_figures_add_up() -> None:
     assert 2 <= summary.p50 <= 3
 
 
-async def test_figures_wait_while_they_cannot_be_added() -> None:
-    figures = InMemoryFigures()
-    analytics = Analytics(figures)
-    figures.is_away = True
+async def test_counters_wait_while_they_cannot_be_added() -> None:
+    counters = InMemoryCounters()
+    analytics = Analytics(counters)
+    counters.is_away = True
     analytics.count_message("o", "What?", "answered", "none", 1)
 
     with pytest.raises(CapabilityUnavailable):
         await analytics.add_up()
-    figures.is_away = False
+    counters.is_away = False
 
     assert (await analytics.summary("o")).messages == 1

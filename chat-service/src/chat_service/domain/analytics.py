@@ -1,4 +1,4 @@
-"""Live figures of an organization: counted in process, added up elsewhere about twice a second."""
+"""Live counters of an organization: counted in process, added up elsewhere about twice a second."""
 
 import asyncio
 from bisect import bisect_left
@@ -25,7 +25,7 @@ ADD_EVERY = timedelta(milliseconds=700)
 
 @dataclass(slots=True)
 class Counts:
-    """Figures to add: names of the counters are `messages`, `outcome:…`, `cache:…`, `feedback:…`, `latency:…`."""
+    """Counts to add: names of the counters are `messages`, `outcome:…`, `cache:…`, `feedback:…`, `latency:…`."""
 
     numbers: Counter[str] = field(default_factory=Counter)
     popular: Counter[str] = field(default_factory=Counter)
@@ -41,7 +41,7 @@ class Popular:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The figures of an organization as people read them."""
+    """The counters of an organization as people read them."""
 
     messages: int
     outcomes: dict[str, int]
@@ -53,15 +53,15 @@ class Summary:
     p95: float | None
 
 
-class LiveFigures(Protocol):
-    """Where figures are added up: redis-data."""
+class LiveCounters(Protocol):
+    """Where counters are added up: redis-data."""
 
     async def add(self, counts: Mapping[str, Counts]) -> None:
-        """Add the figures of some organizations. Raises CapabilityUnavailable."""
+        """Add the counters of some organizations. Raises CapabilityUnavailable."""
         ...
 
     async def read(self, organization_id: str) -> Counts:
-        """The figures of one. Raises CapabilityUnavailable."""
+        """The counters of one. Raises CapabilityUnavailable."""
         ...
 
 
@@ -71,10 +71,10 @@ LATENCY_FIELD = tuple(f"latency:{index}" for index in range(len(LATENCIES) + 1))
 
 
 class Analytics:
-    """Counts what happens; a process that dies loses at most the last second of figures."""
+    """Counts what happens; a process that dies loses at most the last second of counters."""
 
-    def __init__(self, figures: LiveFigures) -> None:
-        self._figures = figures
+    def __init__(self, counters: LiveCounters) -> None:
+        self._counters = counters
         self._counts: dict[str, Counts] = {}
 
     def count_message(
@@ -101,9 +101,9 @@ class Analytics:
             numbers[f"feedback:{before}"] -= 1
 
     async def summary(self, organization_id: str) -> Summary:
-        """The figures of an organization. Raises CapabilityUnavailable while they cannot be read."""
+        """The counters of an organization. Raises CapabilityUnavailable while they cannot be read."""
         await self.add_up()
-        counts = await self._figures.read(organization_id)
+        counts = await self._counters.read(organization_id)
         return summarise(counts)
 
     async def add_up(self) -> None:
@@ -112,7 +112,7 @@ class Analytics:
             return
         counts, self._counts = self._counts, {}
         try:
-            await self._figures.add(counts)
+            await self._counters.add(counts)
         except CapabilityUnavailable:
             for organization_id, missed in counts.items():
                 kept = self._of(organization_id)
@@ -127,7 +127,7 @@ class Analytics:
             try:
                 await self.add_up()
             except CapabilityUnavailable:
-                log.info("figures_wait")
+                log.info("counters_wait")
 
     def _of(self, organization_id: str) -> Counts:
         counts = self._counts.get(organization_id)
@@ -137,7 +137,7 @@ class Analytics:
 
 
 def summarise(counts: Counts) -> Summary:
-    """Counters as figures."""
+    """What people read of the counters."""
     numbers = counts.numbers
     messages = numbers["messages"]
     hits = numbers["cache:process"] + numbers["cache:redis"]

@@ -1,4 +1,4 @@
-"""Live figures of an organization."""
+"""Live counters of an organization."""
 
 from datetime import UTC, datetime
 

@@ -152,7 +152,7 @@ class Latency(Contract):
 
 
 class SummaryOut(Contract):
-    """Live figures of the organization."""
+    """Live counters of the organization."""
 
     messages: int
     outcomes: dict[str, int]

@@ -1,4 +1,4 @@
-"""Live figures of organizations in redis-data: one hash of counters and one bounded sorted set each."""
+"""Live counters of organizations in redis-data: one hash of counters and one bounded sorted set each."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -21,18 +21,18 @@ def _popular(organization_id: str) -> str:
     return f"chat:popular:{{{organization_id}}}"
 
 
-class RedisFigures:
-    """Figures added up over all replicas."""
+class RedisCounters:
+    """Counters added up over all replicas."""
 
     def __init__(self, redis: RedisStore) -> None:
         self._redis = redis
 
     async def add(self, counts: Mapping[str, Counts]) -> None:
-        """Add the figures of some organizations in one round trip."""
+        """Add the counters of some organizations in one round trip."""
         await self._redis.run(lambda redis: _add(redis, counts))
 
     async def read(self, organization_id: str) -> Counts:
-        """The figures of one organization."""
+        """The counters of one organization."""
         return await self._redis.run(lambda redis: _read(redis, organization_id))
 
 
