@@ -128,7 +128,8 @@ async def _composed(settings: ChatSettings, engines: Engines) -> AsyncIterator[C
     stored = CqlConversations(engines.cql, engines.data.clock)
     recent = RecentTurns(engines.data)
     announcements = Announcements(engines.data, on_epoch=epochs.announce, on_deleted=stored.forget)
-    turns = DeferringConversations(stored, (RedisQueue(engines.data), DiskQueue(deferred)), recent, announcements)
+    queues = (RedisQueue(engines.data), DiskQueue(deferred))
+    turns = DeferringConversations(stored, queues, recent, announcements, on_rated=counters.count_rating)
     replies = StoredReplies(engines.data, engines.cql, holder)
 
     async with AsyncExitStack() as stack:

@@ -27,6 +27,7 @@ from chat_service.domain.turns import (
     Feedback,
     HistoryPage,
     KeptTurn,
+    LastRating,
     Owner,
     Persisted,
     Session,
@@ -304,10 +305,10 @@ class InMemoryTurns:
             return None
         rated_at = kept.rated_at.get(feedback.message_id)
         if rated_at is not None and at <= rated_at:
-            return Rated("durable", turn.rating, turn.rating, rated_at)
+            return Rated("durable", LastRating(rated_at, turn.rating or feedback.rating))
         kept.turns[feedback.message_id] = replace(turn, rating=feedback.rating)
         kept.rated_at[feedback.message_id] = at
-        return Rated("durable", feedback.rating, turn.rating, at)
+        return Rated("durable", LastRating(at, feedback.rating))
 
     def _must_be_there(self) -> None:
         if self.is_away:
@@ -328,10 +329,16 @@ class InMemoryCounters:
         for organization_id, added in counts.items():
             self._counts[organization_id].numbers.update(added.numbers)
             self._counts[organization_id].popular.update(added.popular)
+            for message_id, rating in added.ratings.items():
+                self._counts[organization_id].rate(message_id, rating)
 
     async def read(self, organization_id: str) -> Counts:
         """The counters of one organization."""
-        return self._counts[organization_id]
+        if self.is_away:
+            raise CapabilityUnavailable(capability="conversations")
+        kept = self._counts[organization_id]
+        rated = Counter(f"feedback:{last.rating}" for last in kept.ratings.values())
+        return Counts(kept.numbers + rated, kept.popular)
 
 
 @dataclass

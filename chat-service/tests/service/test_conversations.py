@@ -135,7 +135,9 @@ async def test_feedback_is_kept_beside_its_answer(turns: Turns, owner: Owner) ->
 
     assert first is not None
     assert second is not None
-    assert (first.before, second.before) == (None, "up")
+    assert first.last is not None
+    assert second.last is not None
+    assert (first.last.rating, second.last.rating) == ("up", "down")
     assert page is not None
     assert page.messages[0].rating == "down"
 

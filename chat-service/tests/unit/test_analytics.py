@@ -1,6 +1,8 @@
 import pytest
 
+from chat_service.domain import message_ids
 from chat_service.domain.analytics import Analytics
+from chat_service.domain.turns import LastRating
 from chat_service.testing import InMemoryCounters
 from shared.errors import CapabilityUnavailable
 
@@ -10,8 +12,9 @@ async def test_counters_add_up() -> None:
     for wording, cache in (("What is Redis?", "none"), ("what is redis", "process"), ("What is Redis?", "redis")):
         analytics.count_message("o", wording, "answered", cache, 2.5)  # type: ignore[arg-type] # literals of a loop
     analytics.count_message("o", "Moons?", "no_answer", "none", 40)
-    analytics.count_feedback("o", "up", None)
-    analytics.count_feedback("o", "down", "up")
+    message_id = message_ids.new_message_id()
+    analytics.count_rating("o", message_id, LastRating(2, "down"))
+    analytics.count_rating("o", message_id, LastRating(1, "up"))
 
     summary = await analytics.summary("o")
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
+from uuid import UUID
 
 import structlog
 
 from chat_service.domain.answers import normalise
-from chat_service.domain.turns import CacheLevel, Outcome, Rating
+from chat_service.domain.turns import CacheLevel, LastRating, Outcome
 from shared.errors import CapabilityUnavailable
 
 log = structlog.get_logger()
@@ -25,10 +26,18 @@ ADD_EVERY = timedelta(milliseconds=700)
 
 @dataclass(slots=True)
 class Counts:
-    """Counts to add: names of the counters are `messages`, `outcome:…`, `cache:…`, `feedback:…`, `latency:…`."""
+    """Counts to add: names of the counters are `messages`, `outcome:…`, `cache:…`, `feedback:…`, `latency:…`.
+
+    `ratings`, by message: each counts once, as the last that was given.
+    """
 
     numbers: Counter[str] = field(default_factory=Counter)
     popular: Counter[str] = field(default_factory=Counter)
+    ratings: dict[UUID, LastRating] = field(default_factory=dict)
+
+    def rate(self, message_id: UUID, rating: LastRating) -> None:
+        """Keep a rating unless a later one is kept."""
+        self.ratings[message_id] = max(rating, self.ratings.get(message_id, rating))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +66,10 @@ class LiveCounters(Protocol):
     """Where counters are added up: redis-data."""
 
     async def add(self, counts: Mapping[str, Counts]) -> None:
-        """Add the counters of some organizations. Raises CapabilityUnavailable."""
+        """Add the counters of some organizations. Raises CapabilityUnavailable.
+
+        A message's rating takes the place of the one that was counted for it before, unless that is a later one.
+        """
         ...
 
     async def read(self, organization_id: str) -> Counts:
@@ -91,14 +103,9 @@ class Analytics:
         if wording in counts.popular or len(counts.popular) < POPULAR_IN_PROCESS:
             counts.popular[wording] += 1
 
-    def count_feedback(self, organization_id: str, rating: Rating, before: Rating | None) -> None:
-        """A user rated an answer, perhaps for the second time."""
-        if rating == before:
-            return
-        numbers = self._of(organization_id).numbers
-        numbers[f"feedback:{rating}"] += 1
-        if before is not None:
-            numbers[f"feedback:{before}"] -= 1
+    def count_rating(self, organization_id: str, message_id: UUID, rating: LastRating) -> None:
+        """A user rated an answer; told again, late or out of order, it still counts once."""
+        self._of(organization_id).rate(message_id, rating)
 
     async def summary(self, organization_id: str) -> Summary:
         """The counters of an organization. Raises CapabilityUnavailable while they cannot be read."""
@@ -118,6 +125,8 @@ class Analytics:
                 kept = self._of(organization_id)
                 kept.numbers.update(missed.numbers)
                 kept.popular.update(missed.popular)
+                for message_id, rating in missed.ratings.items():
+                    kept.rate(message_id, rating)
             raise
 
     async def keep_adding(self) -> None:

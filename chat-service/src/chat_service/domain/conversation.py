@@ -17,6 +17,7 @@ from chat_service.domain.turns import (
     CacheLevel,
     Feedback,
     HistoryPage,
+    LastRating,
     Owner,
     Persisted,
     Rating,
@@ -78,15 +79,10 @@ class Turns(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """Feedback was kept: `rating` is what is said of the answer now, `before` what was, `version` orders both.
-
-    A deferred one knows none of that yet.
-    """
+    """Feedback was kept; `last` is what is said of the answer now, which is not known of a deferred one."""
 
     persisted: Persisted
-    rating: Rating | None = None
-    before: Rating | None = None
-    version: int = 0
+    last: LastRating | None = None
 
 
 class Answers(Protocol):
@@ -173,8 +169,8 @@ class Conversation:
         rated = await self._turns.rate(feedback)
         if rated is None:
             raise NotFound
-        if rated.persisted == "durable":
-            self._analytics.count_feedback(owner.organization_id, rating, rated.before)
+        if rated.last is not None:
+            self._analytics.count_rating(owner.organization_id, message_id, rated.last)
         return rated
 
     def _all_degraded(self, found: Found, persisted: Persisted) -> tuple[str, ...]:

@@ -194,6 +194,14 @@ class Feedback:
     written_at: int
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class LastRating:
+    """What is said of an answer, and since which version; of two the later counts, of two at once the one CQL keeps."""
+
+    version: int
+    rating: Rating
+
+
 @dataclass(frozen=True, slots=True)
 class HistoryPage:
     """Some messages, newest first, and whether there are older ones."""

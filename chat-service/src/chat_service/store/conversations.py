@@ -16,6 +16,7 @@ from chat_service.domain.turns import (
     Feedback,
     HistoryPage,
     KeptTurn,
+    LastRating,
     Message,
     Owner,
     Session,
@@ -269,14 +270,14 @@ class CqlConversations:
         rows = await self._cql.execute(RATING, place)
         if not rows or rows[0].reply is None or feedback.message_id != message_ids.answer_id(feedback.message_id):
             return None
-        before, rated_at = rows[0].rating, rows[0].rated_at
+        rated_at = rows[0].rated_at
         if is_late and rated_at is not None and feedback.written_at <= rated_at:
-            return Rated("durable", before, before, rated_at)
+            return Rated("durable", LastRating(rated_at, rows[0].rating))
         at = feedback.written_at if is_late else self._clock.after(rated_at)
         ttl = rows[0].seconds_left or int(feedback.retention.total_seconds())
         comment = UNSET if feedback.comment is None else feedback.comment
         await self._cql.execute(RATE, (ttl, at, feedback.rating, comment, *place))
-        return Rated("durable", feedback.rating, before, at)
+        return Rated("durable", LastRating(at, feedback.rating))
 
     async def _open(self, turn: Turn, known: _Known | None) -> None:
         """The first turn of a session that this process sees for a while."""

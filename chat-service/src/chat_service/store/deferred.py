@@ -11,7 +11,7 @@ from redis.asyncio import Redis
 
 from chat_service.domain import message_ids
 from chat_service.domain.conversation import Rated
-from chat_service.domain.turns import Feedback, HistoryPage, KeptTurn, Owner, Persisted, SessionPage, Turn
+from chat_service.domain.turns import Feedback, HistoryPage, KeptTurn, LastRating, Owner, Persisted, SessionPage, Turn
 from chat_service.store import records
 from chat_service.store.announcements import Announcements
 from chat_service.store.conversations import CqlConversations
@@ -110,7 +110,10 @@ class DiskQueue:
 
 
 class DeferringConversations:
-    """Conversations that go on while CQL is away: writes wait in a queue, and recent turns can still be read."""
+    """Conversations that go on while CQL is away: writes wait in a queue, and recent turns can still be read.
+
+    `on_rated` hears of ratings that waited, once they are in place.
+    """
 
     def __init__(
         self,
@@ -118,11 +121,13 @@ class DeferringConversations:
         queues: tuple[Queue, ...],
         recent: RecentTurns,
         announcements: Announcements,
+        on_rated: Callable[[str, UUID, LastRating], None],
     ) -> None:
         self._behind = behind
         self._queues = queues
         self._recent = recent
         self._announcements = announcements
+        self._on_rated = on_rated
 
     async def append(self, turn: Turn) -> Persisted:
         """Keep a turn, at its place or in a queue."""
@@ -194,8 +199,10 @@ class DeferringConversations:
     async def _write(self, record: Turn | Feedback) -> None:
         if isinstance(record, Turn):
             await self._behind.append_late(record)
-        else:
-            await self._behind.rate_late(record)
+            return
+        rated = await self._behind.rate_late(record)
+        if rated is not None and rated.last is not None:
+            self._on_rated(record.owner.organization_id, record.message_id, rated.last)
 
 
 def _page_of(kept: list[KeptTurn], limit: int, before: UUID | None) -> HistoryPage:
