@@ -21,6 +21,7 @@ from chat_service.domain.analytics import Counts
 from chat_service.domain.answers import CacheKey, Question, normalise
 from chat_service.domain.conversation import Rated
 from chat_service.domain.epochs import Published
+from chat_service.domain.leases import Grant, LeaseReturn
 from chat_service.domain.turns import (
     Answer,
     Citation,
@@ -60,7 +61,7 @@ class InMemoryAccounts:
         self._lease = lease
         self._leased: dict[str, dict[str, int]] = defaultdict(dict)
 
-    async def lease(self, organization_id: str, want: int) -> quota.Grant:
+    async def lease(self, organization_id: str, want: int) -> Grant:
         """Grant a share of what is left, down to single units."""
         self._must_be_there()
         self.calls += 1
@@ -74,9 +75,9 @@ class InMemoryAccounts:
         if granted:
             self._leased[organization_id][lease_id] = granted
         now = datetime.now(UTC)
-        return quota.Grant(lease_id, granted, used, self.limit, now + self._lease, now + timedelta(days=3))
+        return Grant(lease_id, granted, used, self.limit, self._lease, now + timedelta(days=3))
 
-    async def report(self, events: Sequence[quota.UsageEvent], returns: Sequence[quota.LeaseReturn]) -> None:
+    async def report(self, events: Sequence[quota.UsageEvent], returns: Sequence[LeaseReturn]) -> None:
         """Record each event once; units that come back may be leased again."""
         self._must_be_there()
         await asyncio.sleep(0)
@@ -394,7 +395,8 @@ def _auth(accounts: InMemoryAccounts) -> FastAPI:
             granted=grant.granted,
             used=grant.used,
             limit=grant.limit,
-            expires_at=grant.expires_at,
+            expires_at=datetime.now(UTC) + grant.lifetime,
+            lifetime_seconds=grant.lifetime.total_seconds(),
             resets_at=grant.resets_at,
             plan="free",
         )
@@ -406,7 +408,7 @@ def _auth(accounts: InMemoryAccounts) -> FastAPI:
         events = [
             quota.UsageEvent(e.organization_id, e.event_id, e.lease_id or "", e.occurred_at) for e in report.events
         ]
-        returns = [quota.LeaseReturn(r.organization_id, r.lease_id, r.unburned) for r in report.returns]
+        returns = [LeaseReturn(r.organization_id, r.lease_id, r.unburned) for r in report.returns]
         await accounts.report(events, returns)
         return auth.UsageRecorded(recorded=len(events), duplicates=0)
 

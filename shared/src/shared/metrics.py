@@ -3,12 +3,20 @@
 import math
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Gauge, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
 from shared.background import ENDED
 from shared.identity import SKEWED
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+LOST = Counter(
+    "lost_on_purpose_total",
+    "Things that were given up so that something more important could go on; each is logged as well.",
+    ("kind",),
+    registry=None,
+)
+"""One for the process, as what loses something seldom knows its service; `kind` is a bounded set."""
 
 
 class RequestMetrics:
@@ -18,6 +26,7 @@ class RequestMetrics:
         self.registry = CollectorRegistry()
         self.registry.register(ENDED)
         self.registry.register(SKEWED)
+        self.registry.register(LOST)
         self._histogram = Histogram(
             "http_server_request_duration_seconds",
             "Time from the first byte of a request to the last byte of its reply.",

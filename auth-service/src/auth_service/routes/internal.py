@@ -47,6 +47,7 @@ async def lease(body: LeaseRequest, quota: Part[Quota]) -> Lease:
             "expires_at": grant.expires_at,
             "resets_at": grant.resets_at,
             "plan": grant.allowance.plan,
+            "lifetime_seconds": domain.LEASE.total_seconds(),
         }
     )
 

@@ -10,7 +10,8 @@ from uuid import UUID
 from chat_service.domain import message_ids
 from chat_service.domain.analytics import Analytics
 from chat_service.domain.answers import Found, Question
-from chat_service.domain.quota import Quota, Usage
+from chat_service.domain.leases import Usage
+from chat_service.domain.quota import Quota
 from chat_service.domain.turns import (
     RETENTION,
     Answer,

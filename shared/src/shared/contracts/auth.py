@@ -23,6 +23,7 @@ class LeaseRequest(Contract):
 class Lease(Contract):
     """Units granted until `expires_at`; `granted` 0 means the plan is spent until `resets_at`.
 
+    `lifetime_seconds` says the same to a holder whose clock is another than the sender's.
     `used` counts recorded usage of the period, `limit` None is unlimited.
     """
 
@@ -33,6 +34,7 @@ class Lease(Contract):
     expires_at: datetime
     resets_at: datetime
     plan: Plan
+    lifetime_seconds: float | None = None
 
 
 class UsageEvent(Contract):
