@@ -38,6 +38,7 @@ from shared.http_client import ServiceClient
 from shared.idempotency import Idempotency
 from shared.identity import IdentitySigner
 from shared.ids import new_id
+from shared.metrics import LOST
 from shared.redis import RedisStore
 from shared.service import Service, create_app
 
@@ -184,3 +185,4 @@ async def _last_counters(counters: Analytics) -> None:
         await counters.add_up()
     except CapabilityUnavailable:
         log.warning("counters_lost")
+        LOST.labels("counters").inc()

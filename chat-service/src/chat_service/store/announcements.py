@@ -11,6 +11,7 @@ from redis.exceptions import RedisError
 from chat_service.domain.turns import Owner
 from shared.contracts.knowledge import EpochAnnounced
 from shared.errors import CapabilityUnavailable
+from shared.metrics import LOST
 from shared.redis import RedisStore
 
 log = structlog.get_logger()
@@ -40,6 +41,7 @@ class Announcements:
             await self._redis.run(lambda redis: redis.publish(DELETED, payload))
         except CapabilityUnavailable:
             log.info("deletion_not_announced")
+            LOST.labels("deletion_announcement").inc()
 
     async def keep_listening(self) -> None:
         """Listen for ever; a broken subscription is made again after a second."""

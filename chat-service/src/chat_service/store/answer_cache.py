@@ -10,6 +10,7 @@ import structlog
 from chat_service.domain.answers import CacheKey
 from chat_service.domain.turns import Answer, Citation, Suggestion
 from shared.errors import CapabilityUnavailable
+from shared.metrics import LOST
 from shared.redis import RedisStore
 
 log = structlog.get_logger()
@@ -41,6 +42,7 @@ class RedisAnswers:
             await self._redis.run(lambda redis: redis.set(_name(key), raw, px=ttl))
         except CapabilityUnavailable:
             log.info("answer_not_shared")
+            LOST.labels("shared_answer").inc()
 
 
 def _answer(stored: dict[str, Any]) -> Answer:

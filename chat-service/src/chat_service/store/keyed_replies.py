@@ -13,6 +13,7 @@ import structlog
 from shared.cql import UNSET, Cql
 from shared.errors import CapabilityUnavailable, Overloaded
 from shared.idempotency import KEPT, KeyedRequest, Record
+from shared.metrics import LOST
 from shared.redis import RedisStore
 
 log = structlog.get_logger()
@@ -119,6 +120,7 @@ class StoredReplies:
                 await self._keep_in_cql(request, record)
         except (CapabilityUnavailable, Overloaded):
             log.warning("keyed_request_unchecked")
+            LOST.labels("keyed_request_check").inc()
         return self._own.get(request.name) if write else None
 
     def _remember(self, request: KeyedRequest, record: Record) -> None:
@@ -134,6 +136,7 @@ class StoredReplies:
             await self._cql.execute(KEEP, values)
         except (CapabilityUnavailable, Overloaded):
             log.warning("keyed_reply_only_in_process")
+            LOST.labels("keyed_reply").inc()
 
 
 def _encode(record: Record) -> bytes:

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from chat_service.domain.turns import KeptTurn, Owner, Turn
 from chat_service.store import records
 from shared.errors import CapabilityUnavailable
+from shared.metrics import LOST
 from shared.redis import RedisStore
 
 log = structlog.get_logger()
@@ -37,6 +38,8 @@ class RecentTurns:
         """Add a turn with the next batch."""
         if len(self._waiting) < QUEUED:
             self._waiting.append(turn)
+        else:
+            LOST.labels("recent_turns").inc()
 
     async def add_now(self, turn: Turn) -> None:
         """Add a turn, and those that wait before it."""
@@ -59,6 +62,7 @@ class RecentTurns:
             await self._redis.run(lambda redis: redis.delete(_key(owner, session_id)))
         except CapabilityUnavailable:
             log.info("recent_turns_not_forgotten")
+            LOST.labels("recent_turns_deletion").inc()
 
     async def add_waiting(self) -> None:
         """Add what waits, in one round trip."""
@@ -69,6 +73,7 @@ class RecentTurns:
             await self._redis.run(lambda redis: _add(redis, turns))
         except CapabilityUnavailable:
             log.info("recent_turns_lost", turns=len(turns))
+            LOST.labels("recent_turns").inc(len(turns))
 
     async def keep_adding(self) -> None:
         """Add what waits, for ever."""

@@ -7,6 +7,7 @@ import structlog
 
 from chat_service.domain.quota import UsageBatch, UsageEvent
 from chat_service.store.journal import Journal
+from shared.metrics import LOST
 
 log = structlog.get_logger()
 
@@ -42,4 +43,5 @@ def _read(line: bytes) -> UsageEvent | None:
         return UsageEvent(organization_id, event_id, lease_id, datetime.fromisoformat(occurred_at))
     except (ValueError, TypeError):
         log.warning("usage_line_torn", length=len(line))
+        LOST.labels("usage").inc()
         return None
