@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -17,11 +17,12 @@ from fastapi import FastAPI
 
 from chat_service.app import make_app
 from chat_service.domain import message_ids, quota
-from chat_service.domain.analytics import Counts
-from chat_service.domain.answers import CacheKey, Question, normalise
-from chat_service.domain.conversation import Rated
-from chat_service.domain.epochs import Published
+from chat_service.domain.analytics import Analytics, Counts
+from chat_service.domain.answers import CachedAnswers, CacheKey, Question, normalise
+from chat_service.domain.conversation import Conversation, Rated, Reply, Sending
+from chat_service.domain.epochs import Epochs, Published
 from chat_service.domain.leases import Grant, LeaseReturn
+from chat_service.domain.quota import Quota
 from chat_service.domain.turns import (
     Answer,
     Citation,
@@ -31,11 +32,14 @@ from chat_service.domain.turns import (
     LastRating,
     Owner,
     Persisted,
+    Rating,
     Session,
     SessionPage,
     Turn,
 )
 from chat_service.settings import ChatSettings
+from chat_service.store.deferred import AT_ONCE, DeferringConversations
+from chat_service.store.recent import KEPT_TURNS
 from shared.clock import HybridClock
 from shared.contracts import auth, knowledge
 from shared.contracts.health import EngineStatus
@@ -286,15 +290,7 @@ class InMemoryTurns:
     def _keep(self, turn: Turn) -> None:
         kept = self._sessions[turn.owner, turn.session_id]
         before = kept.turns.get(turn.message_id)
-        kept.turns[turn.message_id] = KeptTurn(
-            turn.message_id,
-            turn.question,
-            turn.reply,
-            turn.outcome,
-            turn.confidence,
-            turn.article_id,
-            before.rating if before else None,
-        )
+        kept.turns[turn.message_id] = _kept_turn(turn, before.rating if before else None)
         kept.versions[turn.message_id] = turn.written_at
         kept.entry = kept.entry or Session(turn.session_id, turn.title, turn.message_id)
 
@@ -314,6 +310,73 @@ class InMemoryTurns:
     def _must_be_there(self) -> None:
         if self.is_away:
             raise CapabilityUnavailable(capability="conversations")
+
+
+class InMemoryQueue:
+    """A queue of records that wait, in memory."""
+
+    def __init__(self) -> None:
+        self.is_away = False
+        self.waiting: list[Turn | Feedback] = []
+
+    async def put(self, record: Turn | Feedback) -> None:
+        """Keep a record."""
+        if self.is_away:
+            raise CapabilityUnavailable(capability="conversations")
+        self.waiting.append(record)
+
+    async def drain(self, write: Callable[[Turn | Feedback], Awaitable[None]]) -> int:
+        """Write the oldest records and forget them."""
+        if self.is_away:
+            raise CapabilityUnavailable(capability="conversations")
+        written = 0
+        while self.waiting and written < AT_ONCE:
+            await write(self.waiting[0])
+            del self.waiting[0]
+            written += 1
+        return written
+
+
+class InMemoryRecent:
+    """The last turns of sessions, in memory."""
+
+    def __init__(self) -> None:
+        self._turns: dict[tuple[Owner, str], dict[UUID, Turn]] = defaultdict(dict)
+
+    def add_soon(self, turn: Turn) -> None:
+        """Add a turn; soon is now."""
+        kept = self._turns[turn.owner, turn.session_id]
+        kept[turn.message_id] = turn
+        for oldest in sorted(kept)[:-KEPT_TURNS]:
+            del kept[oldest]
+
+    async def add_now(self, turn: Turn) -> None:
+        """Add a turn."""
+        self.add_soon(turn)
+
+    async def turns(self, owner: Owner, session_id: str) -> list[KeptTurn]:
+        """What is known of a session, newest first."""
+        kept = self._turns[owner, session_id]
+        return [_kept_turn(kept[key], None) for key in sorted(kept, reverse=True)]
+
+    async def forget(self, owner: Owner, session_id: str) -> None:
+        """The session was deleted."""
+        self._turns.pop((owner, session_id), None)
+
+
+class InMemoryDeletions:
+    """Deletions that were announced."""
+
+    def __init__(self) -> None:
+        self.announced: list[tuple[Owner, str]] = []
+
+    async def deleted(self, owner: Owner, session_id: str) -> None:
+        """Remember it."""
+        self.announced.append((owner, session_id))
+
+
+def _kept_turn(turn: Turn, rating: Rating | None) -> KeptTurn:
+    return KeptTurn(turn.message_id, turn.question, turn.reply, turn.outcome, turn.confidence, turn.article_id, rating)
 
 
 class InMemoryCounters:
@@ -445,6 +508,38 @@ def _knowledge(known: InMemoryKnowledge) -> FastAPI:
         return knowledge.EpochState(epoch=published.epoch, scorer=published.scorer, as_of=datetime.now(UTC))
 
     return app
+
+
+class Conversing:
+    """A conversation over twins: what a test takes away, moves or looks at is a member."""
+
+    def __init__(self, limit: int | None = 1_000) -> None:
+        self.accounts, self.usage = InMemoryAccounts(limit), InMemoryUsage()
+        self.knowledge, self.answers, self.feed = InMemoryKnowledge(), InMemoryAnswers(), InMemoryEpochFeed()
+        self.stored, self.queue, self.recent = InMemoryTurns(), InMemoryQueue(), InMemoryRecent()
+        self.deletions, self.counters = InMemoryDeletions(), InMemoryCounters()
+        self.clock = Clock()
+        self.quota = Quota(self.accounts, self.usage, self.clock)
+        self.analytics = Analytics(self.counters)
+        self.turns = DeferringConversations(
+            self.stored, (self.queue,), self.recent, self.deletions, self.analytics.count_rating
+        )
+        epochs = Epochs(self.feed, self.knowledge, self.clock)
+        found = CachedAnswers(self.knowledge, self.answers, epochs, ttl=timedelta(hours=1), size=100, clock=self.clock)
+        self.conversation = Conversation(self.turns, found, self.quota, self.analytics, stamp=HybridClock().now)
+
+    async def send(
+        self, who: Principal, text: str, session_id: str | None = "session", message_id: UUID | None = None
+    ) -> Reply:
+        """Send a message."""
+        sending = Sending(message_id or message_ids.new_message_id(), text, session_id, None, ())
+        return await self.conversation.send_message(who, sending)
+
+    async def questions(self, who: Principal, session_id: str = "session") -> list[str]:
+        """What is kept of a session, oldest first; nothing where there is none."""
+        owner = Owner(who.organization_id, who.user_id)
+        page = await self.stored.history(owner, session_id, 100, None)
+        return [m.text for m in reversed(page.messages) if m.role == "user"] if page else []
 
 
 def a_turn(

@@ -19,6 +19,7 @@ from chat_service.domain.turns import (
     LastRating,
     Message,
     Owner,
+    Persisted,
     Session,
     SessionPage,
     Turn,
@@ -134,12 +135,12 @@ class CqlConversations:
         self._known: OrderedDict[tuple[Owner, str], _Known] = OrderedDict()
         self._opening: dict[tuple[Owner, str], asyncio.Lock] = {}
 
-    async def append(self, turn: Turn) -> None:
+    async def append(self, turn: Turn) -> Persisted:
         """Keep a turn; doing it again changes nothing. Raises CapabilityUnavailable, Overloaded."""
         key = (turn.owner, turn.session_id)
         if self._is_known(key, turn.day):
             await self._cql.execute(INSERT_TURN, _turn_values(turn))
-            return
+            return "durable"
         lock = self._opening.setdefault(key, asyncio.Lock())
         try:
             async with lock:
@@ -151,6 +152,7 @@ class CqlConversations:
         finally:
             if not lock.locked():
                 self._opening.pop(key, None)
+        return "durable"
 
     async def append_late(self, turn: Turn) -> None:
         """Keep a turn that waited in a queue, unless its session was deleted meanwhile."""

@@ -10,14 +10,12 @@ import structlog
 from redis.asyncio import Redis
 
 from chat_service.domain import message_ids
-from chat_service.domain.conversation import Rated
+from chat_service.domain.conversation import Rated, Turns
 from chat_service.domain.turns import Feedback, HistoryPage, KeptTurn, LastRating, Owner, Persisted, SessionPage, Turn
 from chat_service.store import records
-from chat_service.store.announcements import Announcements
-from chat_service.store.conversations import CqlConversations
 from chat_service.store.journal import Journal
-from chat_service.store.recent import RecentTurns
 from shared.errors import CapabilityUnavailable, Overloaded
+from shared.metrics import LOST
 from shared.redis import RedisStore
 
 log = structlog.get_logger()
@@ -37,6 +35,46 @@ class Queue(Protocol):
 
     async def drain(self, write: Callable[[Turn | Feedback], Awaitable[None]]) -> int:
         """Write the oldest records and forget them; how many. Raises CapabilityUnavailable and what `write` raises."""
+        ...
+
+
+class StoredTurns(Turns, Protocol):
+    """Where turns are in the end, and what waited in a queue is written."""
+
+    async def append_late(self, turn: Turn) -> None:
+        """Keep a turn that waited, unless its session was deleted meanwhile."""
+        ...
+
+    async def rate_late(self, feedback: Feedback) -> Rated | None:
+        """Keep a rating that waited, unless a later one is there."""
+        ...
+
+
+class Recent(Protocol):
+    """The last turns of sessions; a convenience that never raises."""
+
+    def add_soon(self, turn: Turn) -> None:
+        """Add a turn some time soon."""
+        ...
+
+    async def add_now(self, turn: Turn) -> None:
+        """Add a turn before its reply goes out."""
+        ...
+
+    async def turns(self, owner: Owner, session_id: str) -> list[KeptTurn]:
+        """What is known of a session, newest first."""
+        ...
+
+    async def forget(self, owner: Owner, session_id: str) -> None:
+        """The session was deleted."""
+        ...
+
+
+class Deletions(Protocol):
+    """Where replicas hear of deleted sessions."""
+
+    async def deleted(self, owner: Owner, session_id: str) -> None:
+        """Tell the others; never raises."""
         ...
 
 
@@ -67,6 +105,7 @@ class RedisQueue:
     async def _set_aside(self, entry_id: bytes, fields: dict[bytes, bytes]) -> None:
         """A record that nobody can read must not hold up the others; it is kept for a person to look at."""
         log.error("deferred_record_unreadable", entry_id=entry_id.decode())
+        LOST.labels("deferred_record").inc()
         kept: dict[Any, Any] = dict(fields)
         await self._redis.run(lambda redis: redis.xadd(UNREADABLE, kept, maxlen=10_000, approximate=True))
         await self._redis.run(_remover(entry_id))
@@ -103,6 +142,7 @@ class DiskQueue:
                 record = records.decode(line)
             except (ValueError, KeyError):
                 log.warning("deferred_line_torn", length=len(line))
+                LOST.labels("deferred_record").inc()
                 continue
             await write(record)
         self._journal.done()
@@ -117,10 +157,10 @@ class DeferringConversations:
 
     def __init__(
         self,
-        behind: CqlConversations,
+        behind: StoredTurns,
         queues: tuple[Queue, ...],
-        recent: RecentTurns,
-        announcements: Announcements,
+        recent: Recent,
+        announcements: Deletions,
         on_rated: Callable[[str, UUID, LastRating], None],
     ) -> None:
         self._behind = behind
@@ -132,13 +172,13 @@ class DeferringConversations:
     async def append(self, turn: Turn) -> Persisted:
         """Keep a turn, at its place or in a queue."""
         try:
-            await self._behind.append(turn)
+            persisted = await self._behind.append(turn)
         except (CapabilityUnavailable, Overloaded):
             await self._defer(turn)
             await self._recent.add_now(turn)
             return "deferred"
         self._recent.add_soon(turn)
-        return "durable"
+        return persisted
 
     async def history(self, owner: Owner, session_id: str, limit: int, before: UUID | None) -> HistoryPage | None:
         """Messages of a session; while CQL is away the recent ones, if they are known. Raises CapabilityUnavailable."""
