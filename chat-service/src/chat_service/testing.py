@@ -431,6 +431,11 @@ class Neighbours:
         }
 
 
+def neighbour_apps(neighbours: Neighbours) -> dict[str, FastAPI]:
+    """The neighbours as applications that a server may run."""
+    return {"auth-service": _auth(neighbours.accounts), "knowledge-service": _knowledge(neighbours.knowledge)}
+
+
 class _Transport(httpx2.ASGITransport):
     """A network that can be cut."""
 
