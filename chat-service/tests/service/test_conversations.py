@@ -143,7 +143,7 @@ async def test_feedback_is_kept_beside_its_answer(turns: Turns, owner: Owner) ->
 
 
 @pytest.mark.engines
-async def test_an_export_gives_every_exchange_once_newest_day_first(cql: Cql, owner: Owner) -> None:
+async def test_an_export_gives_every_turn_once_newest_day_first(cql: Cql, owner: Owner) -> None:
     turns = CqlConversations(cql, HybridClock())
     now = datetime.now(UTC)
     for days in (30, 3, 0):
@@ -156,8 +156,8 @@ async def test_an_export_gives_every_exchange_once_newest_day_first(cql: Cql, ow
 
     while True:
         page = await exports.page(owner.organization_id, now - timedelta(days=10), now + timedelta(minutes=1), place, 3)
-        found += [each.turn.question for each in page.exchanges]
-        assert len(page.exchanges) <= 3
+        found += [each.turn.question for each in page.turns]
+        assert len(page.turns) <= 3
         place = page.next_place
         if place is None:
             break

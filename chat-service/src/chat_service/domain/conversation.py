@@ -115,7 +115,7 @@ class Conversation:
         self._stamp = stamp
 
     async def send_message(self, principal: Principal, sending: Sending) -> Reply:
-        """Answer a question and remember the exchange; only an answered one is charged.
+        """Answer a question and remember the turn; only an answered one is charged.
 
         Raises QuotaExceeded, CapabilityUnavailable("accounts" with no unit held, "knowledge" with nothing cached).
         """

@@ -1,4 +1,4 @@
-"""An organization's exchanges for analysis, newest day first, in pages that can be taken up again anywhere."""
+"""An organization's turns for analysis, newest day first, in pages that can be taken up again anywhere."""
 
 import asyncio
 import time
@@ -15,7 +15,7 @@ SESSIONS_AT_ONCE = 8
 TURNS_AT_ONCE = 50
 """Their product is what may be read at one go, and read in vain at the end of a page; messages wait that long."""
 TIME = timedelta(seconds=1)
-"""How long one page may look for exchanges; a page may be short, or empty, and still have a successor."""
+"""How long one page may look for turns; a page may be short, or empty, and still have a successor."""
 
 
 SHARDS = 8
@@ -39,7 +39,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class OwnedTurn:
     """A turn with whose it is."""
 
     owner: Owner
@@ -50,9 +50,9 @@ class Exchange:
 
 @dataclass(frozen=True, slots=True)
 class ExportPage:
-    """Some exchanges and where the next ones are; None at the end."""
+    """Some turns and where the next ones are; None at the end."""
 
-    exchanges: list[Exchange]
+    turns: list[OwnedTurn]
     next_place: Place | None
 
 
@@ -77,7 +77,7 @@ class KeptConversations(Protocol):
 
 
 class Exports:
-    """Reads an organization's exchanges between two moments."""
+    """Reads an organization's turns between two moments."""
 
     def __init__(self, conversations: KeptConversations) -> None:
         self._conversations = conversations
@@ -85,9 +85,9 @@ class Exports:
     async def page(
         self, organization_id: str, since: datetime, until: datetime, place: Place | None, limit: int
     ) -> ExportPage:
-        """Up to `limit` exchanges of [since, until), from a place on."""
+        """Up to `limit` turns of [since, until), from a place on."""
         give_up = time.monotonic() + TIME.total_seconds()
-        found: list[Exchange] = []
+        found: list[OwnedTurn] = []
         newest = place.day if place else _day(until)
         days = await self._conversations.active_days(organization_id, _day(since), newest)
         here = place or (Place(days[0]) if days else None)
@@ -101,14 +101,14 @@ class Exports:
             here = following
         return ExportPage(found, here)
 
-    async def _step(self, organization_id: str, here: Place, days: list[int]) -> tuple[list[Exchange], Place | None]:
-        """The next few exchanges, and the place after them."""
+    async def _step(self, organization_id: str, here: Place, days: list[int]) -> tuple[list[OwnedTurn], Place | None]:
+        """The next few turns, and the place after them."""
         if here.before is not None and here.user_id is not None and here.session_id is not None:
             owner = Owner(organization_id, here.user_id)
-            exchanges = await self._turns(owner, here.session_id, here.day, here.before)
-            if len(exchanges) == TURNS_AT_ONCE:
-                return exchanges, _after(exchanges[-1])
-            return exchanges, replace(here, before=None)
+            turns = await self._turns(owner, here.session_id, here.day, here.before)
+            if len(turns) == TURNS_AT_ONCE:
+                return turns, _after(turns[-1])
+            return turns, replace(here, before=None)
         after = (here.user_id, here.session_id) if here.user_id is not None and here.session_id is not None else None
         sessions = await self._conversations.active_sessions(
             organization_id, here.day, here.shard, after, SESSIONS_AT_ONCE
@@ -118,16 +118,16 @@ class Exports:
         read = await asyncio.gather(
             *(self._turns(Owner(organization_id, user), session, here.day, None) for user, session in sessions)
         )
-        exchanges = []
-        for exchanges_of_session in read:
-            exchanges += exchanges_of_session
-            if len(exchanges_of_session) == TURNS_AT_ONCE:
-                return exchanges, _after(exchanges[-1])
-        return exchanges, Place(here.day, here.shard, *sessions[-1])
+        turns = []
+        for of_session in read:
+            turns += of_session
+            if len(of_session) == TURNS_AT_ONCE:
+                return turns, _after(turns[-1])
+        return turns, Place(here.day, here.shard, *sessions[-1])
 
-    async def _turns(self, owner: Owner, session_id: str, day: int, before: UUID | None) -> list[Exchange]:
+    async def _turns(self, owner: Owner, session_id: str, day: int, before: UUID | None) -> list[OwnedTurn]:
         turns = await self._conversations.turns_of_day(owner, session_id, day, before, TURNS_AT_ONCE)
-        return [Exchange(owner, session_id, day, turn) for turn in turns]
+        return [OwnedTurn(owner, session_id, day, turn) for turn in turns]
 
 
 def _next_shard(here: Place, days: list[int]) -> Place | None:
@@ -137,7 +137,7 @@ def _next_shard(here: Place, days: list[int]) -> Place | None:
     return None if older is None else Place(older)
 
 
-def _after(last: Exchange) -> Place:
+def _after(last: OwnedTurn) -> Place:
     shard = shard_of(last.owner, last.session_id)
     return Place(last.day, shard, last.owner.user_id, last.session_id, last.turn.message_id)
 

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query, Response
 from pydantic import AwareDatetime
 
 from chat_service.domain import message_ids
-from chat_service.domain.exports import Exchange, ExportPage, Exports, Place
+from chat_service.domain.exports import ExportPage, Exports, OwnedTurn, Place
 from shared.callers import internal_caller
 from shared.contracts import chat
 from shared.cursors import Cursors
@@ -33,9 +33,9 @@ async def export(
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=PAGE)] = PAGE,
 ) -> Response:
-    """Exchanges of [since, until), newest day first; a page may be short, or empty, before the last one."""
+    """Turns of [since, until), newest day first; a page may be short, or empty, before the last one."""
     page, next_cursor = await _page(exports, cursors, organization_id, since, until, cursor, limit)
-    return _reply(page.exchanges, next_cursor)
+    return _reply(page.turns, next_cursor)
 
 
 @router.get("/internal/unanswered", response_model=chat.ExchangePage)
@@ -47,9 +47,9 @@ async def unanswered(
     until: AwareDatetime | None = None,
     cursor: str | None = None,
 ) -> Response:
-    """The exchanges that were not answered; a page may be short, or empty, before the last one."""
+    """The turns that were not answered; a page may be short, or empty, before the last one."""
     page, next_cursor = await _page(exports, cursors, organization_id, since, until, cursor, PAGE)
-    return _reply([each for each in page.exchanges if each.turn.outcome != "answered"], next_cursor)
+    return _reply([each for each in page.turns if each.turn.outcome != "answered"], next_cursor)
 
 
 async def _page(
@@ -69,9 +69,9 @@ async def _page(
     return page, cursors.make(scope, asdict(following)) if following else None
 
 
-def _reply(exchanges: list[Exchange], next_cursor: str | None) -> Response:
-    """The page as it is: FastAPI would validate every exchange once more."""
-    page = chat.ExchangePage(exchanges=[_exchange(each) for each in exchanges], next_cursor=next_cursor)
+def _reply(turns: list[OwnedTurn], next_cursor: str | None) -> Response:
+    """The page as it is: FastAPI would validate every turn once more."""
+    page = chat.ExchangePage(exchanges=[_exchange(each) for each in turns], next_cursor=next_cursor)
     return Response(page.model_dump_json(), media_type="application/json")
 
 
@@ -80,7 +80,7 @@ def _place(position: dict[str, Any]) -> Place:
     return Place(**{**position, "before": UUID(before) if before else None})
 
 
-def _exchange(each: Exchange) -> chat.Exchange:
+def _exchange(each: OwnedTurn) -> chat.Exchange:
     turn = each.turn
     return chat.Exchange(
         message_id=str(turn.message_id),

@@ -49,7 +49,7 @@ async def send_message(
     conversation: Part[Conversation],
     idempotency: Part[Idempotency],
 ) -> Response:
-    """Answer a question and remember the exchange.
+    """Answer a question and remember the turn.
 
     With `Accept: text/event-stream` the reply comes as events: `reply` (pieces, `{"text"}`), then `message` (all).
     Only `answered` is charged. A repeat under the same `Idempotency-Key` gets the identical body and
