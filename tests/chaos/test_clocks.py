@@ -24,7 +24,7 @@ from chat_service.testing import Faucet, Neighbours, neighbour_apps
 from local_stack.engines.temporary import CqlKeyspace
 from local_stack.ports import free_port
 from shared.identity import IdentitySigner
-from shared.migrations import migrate_cql
+from shared.migrations_cql import migrate_cql
 from shared.principal import Principal
 from shared.testing import KEY, eventually, somebody
 

@@ -24,7 +24,8 @@ from local_stack.engines.running import EngineAddresses
 from local_stack.engines.temporary import CqlKeyspace, PostgresDatabase, temporary_database, temporary_keyspace
 from shared import idempotency
 from shared.ids import new_id
-from shared.migrations import migrate_cql, migrate_postgres
+from shared.migrations_cql import migrate_cql
+from shared.migrations_postgres import migrate_postgres
 from shared.testing import KEY, eventually, running, somebody
 from task_worker.settings import TaskSettings
 from task_worker.testing import running_neighbours

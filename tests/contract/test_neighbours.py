@@ -32,7 +32,8 @@ from shared.errors import NotFound, QuotaExceeded
 from shared.http_client import ServiceClient
 from shared.identity import IdentitySigner
 from shared.ids import new_id
-from shared.migrations import migrate_cql, migrate_postgres
+from shared.migrations_cql import migrate_cql
+from shared.migrations_postgres import migrate_postgres
 from shared.principal import Principal
 from shared.testing import KEY, identity_headers, running
 from task_worker.clients.conversations import ChatConversations

@@ -27,7 +27,8 @@ from shared.cql import Cql
 from shared.errors import IdempotencyConflict, IdempotencyMismatch
 from shared.idempotency import ABANDONED, Answered, Idempotency, KeyedRequest, Record, ReplyStore, fingerprint
 from shared.ids import new_id
-from shared.migrations import migrate_cql, migrate_postgres
+from shared.migrations_cql import migrate_cql
+from shared.migrations_postgres import migrate_postgres
 from shared.postgres import Postgres
 from shared.redis import RedisStore
 from shared.testing import KEY, InMemoryReplies, eventually

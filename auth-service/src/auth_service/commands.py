@@ -14,6 +14,7 @@ from auth_service.settings import AuthSettings
 from auth_service.store.audit import PostgresAudit
 from auth_service.store.heads import HeadFile
 from auth_service.store.keys import PostgresKeys
+from shared.migrations_postgres import migrate_postgres
 from shared.postgres import Postgres
 
 log = structlog.get_logger()
@@ -24,8 +25,6 @@ LOOKS, BETWEEN_LOOKS = 100, timedelta(seconds=0.3)
 
 async def migrate(settings: AuthSettings) -> int:
     """Bring the database up to date and make the first signing key."""
-    from shared.migrations import migrate_postgres  # brings the CQL driver, 25 MB that serving needs nothing of
-
     await migrate_postgres(settings, "auth_service")
     async with _postgres(settings) as postgres:
         await _key_ring(settings, postgres).reload()

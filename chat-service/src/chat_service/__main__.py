@@ -5,7 +5,7 @@ import sys
 from chat_service.app import make_app
 from chat_service.settings import ChatSettings
 from shared import logs
-from shared.migrations import migrate_cql
+from shared.migrations_cql import migrate_cql
 from shared.service import serve
 from shared.settings import read_settings
 

@@ -10,7 +10,7 @@ from chat_service.settings import ChatSettings
 from chat_service.testing import Running, running_chat
 from local_stack.engines.temporary import CqlKeyspace
 from shared.cql import Cql
-from shared.migrations import migrate_cql
+from shared.migrations_cql import migrate_cql
 from shared.principal import Principal
 from shared.testing import KEY, eventually, somebody
 

@@ -6,6 +6,7 @@ import sys
 from knowledge_service.app import make_app
 from knowledge_service.settings import KnowledgeSettings
 from shared import logs
+from shared.migrations_cql import migrate_cql
 from shared.service import serve
 from shared.settings import read_settings
 
@@ -23,8 +24,6 @@ def main() -> int:
         return 0
     logs.configure(settings.service, settings.log_level)
     if command == "migrate":
-        from shared.migrations import migrate_cql  # brings the PostgreSQL driver: 5 MB that serving need not have
-
         migrate_cql(settings, "knowledge_service")
         return 0
     if command == "seed":

@@ -14,7 +14,7 @@ from knowledge_service.app import make_app
 from knowledge_service.settings import KnowledgeSettings
 from local_stack.engines.temporary import CqlKeyspace
 from shared.cql import Cql
-from shared.migrations import migrate_cql
+from shared.migrations_cql import migrate_cql
 from shared.principal import Principal
 from shared.testing import KEY, eventually, identity_headers, somebody
 

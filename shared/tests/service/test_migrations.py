@@ -10,7 +10,9 @@ from pydantic import SecretStr
 
 from local_stack.engines.temporary import CqlKeyspace, PostgresDatabase
 from shared.cql import UNSET, Cql
-from shared.migrations import MigrationChanged, migrate_cql, migrate_postgres
+from shared.migrations import MigrationChanged
+from shared.migrations_cql import migrate_cql
+from shared.migrations_postgres import migrate_postgres
 from shared.postgres import Postgres
 from shared.settings import CqlSettings, PostgresSettings
 

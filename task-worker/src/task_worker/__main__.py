@@ -4,7 +4,7 @@ import asyncio
 import sys
 
 from shared import logs
-from shared.migrations import migrate_postgres
+from shared.migrations_postgres import migrate_postgres
 from shared.service import serve
 from shared.settings import read_settings
 from task_worker.app import make_app

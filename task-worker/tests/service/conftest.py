@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from local_stack.engines.temporary import PostgresDatabase
-from shared.migrations import migrate_postgres
+from shared.migrations_postgres import migrate_postgres
 from shared.postgres import Postgres
 from shared.principal import Principal
 from shared.testing import KEY, eventually, identity_headers, somebody
