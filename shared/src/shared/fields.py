@@ -6,12 +6,11 @@ What is wrong is said without repeating it.
 import re
 from typing import Annotated
 
-from fastapi import Query, Request
+from fastapi import Query
 from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from shared.cursors import MAX_LENGTH
-from shared.errors import FieldError, InvalidRequest
 
 SEEN = r"[^\s\x00-\x1f\x7f-\x9f\ufeff]"
 """A character that shows. Controls are named, since Python and ECMA-262 differ in which of them are white space."""
@@ -44,14 +43,3 @@ Cursor = Annotated[
     ),
 ]
 """A place in a list. Only those that the list gave are good: see `shared.cursors`."""
-
-
-async def given_once(request: Request) -> None:
-    """Refuse a query parameter that is given several times: a dependency of routers whose parameters are no lists.
-
-    The document says that each is one value; which of two would count is nothing that a caller could know.
-    """
-    names = [name for name, _ in request.query_params.multi_items()]
-    if len(set(names)) < len(names):
-        message = "each parameter may be given once"
-        raise InvalidRequest(errors=(FieldError("query", "repeated_parameter", message),))

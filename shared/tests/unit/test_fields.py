@@ -3,15 +3,14 @@
 import re
 
 import pytest
-from fastapi import Depends, FastAPI
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from shared import problems
 from shared.cursors import Cursors
-from shared.fields import READABLE, Cursor, Limit, Readable, given_once
+from shared.fields import READABLE, Cursor, Limit, Readable
 
 text = TypeAdapter(Readable)
 
@@ -64,15 +63,3 @@ def test_list_parameters_are_checked_before_the_list_is_looked_at() -> None:
     assert client.get("/list", params={"cursor": good, "limit": 100}).json() == {"limit": 100, "cursor": good}
     for wrong in ({"limit": 0}, {"limit": 101}, {"cursor": ""}, {"cursor": "a b"}, {"cursor": "x" * 2_049}):
         assert client.get("/list", params=wrong).status_code == 422
-
-
-@pytest.mark.parametrize(
-    ("query", "status"),
-    [("", 200), ("?limit=1", 200), ("?limit=1&other=2", 200), ("?limit=1&limit=2", 422), ("?x=1&x=1", 422)],
-)
-def test_a_query_parameter_is_given_once(query: str, status: int) -> None:
-    app = FastAPI(dependencies=[Depends(given_once)])
-    problems.install(app)
-    app.get("/list")(lambda limit=20: limit)
-
-    assert TestClient(app).get(f"/list{query}").status_code == status

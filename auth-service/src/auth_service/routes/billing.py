@@ -7,12 +7,13 @@ from pydantic import BaseModel
 
 from auth_service.domain.quota import MeterUsage, Quota
 from auth_service.routes.parameters import known_id
+from shared.bodies import StrictRoute
 from shared.callers import CurrentPrincipal
 from shared.contracts.auth import Plan
 from shared.parts import Part
 from shared.problems import responses
 
-router = APIRouter(prefix="/billing", tags=["billing"])
+router = APIRouter(prefix="/billing", tags=["billing"], route_class=StrictRoute)
 
 
 class PlanOut(BaseModel):

@@ -6,10 +6,11 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from auth_service.domain.keys import KeyRing
+from shared.bodies import StrictRoute
 from shared.parts import Part
 from shared.problems import responses
 
-router = APIRouter(tags=["accounts"])
+router = APIRouter(tags=["accounts"], route_class=StrictRoute)
 
 FRESH = "public, max-age=60"
 """Shorter than a new key is published before it signs."""

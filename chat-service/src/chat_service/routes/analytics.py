@@ -6,11 +6,12 @@ from fastapi import APIRouter
 
 from chat_service.domain.analytics import Analytics
 from chat_service.routes.bodies import HitRate, Latency, PopularOut, Ratings, SummaryOut
+from shared.bodies import StrictRoute
 from shared.callers import CurrentPrincipal
 from shared.parts import Part
 from shared.problems import responses
 
-router = APIRouter(tags=["analytics"])
+router = APIRouter(tags=["analytics"], route_class=StrictRoute)
 
 
 @router.get("/analytics/summary", responses=responses(401, 503))

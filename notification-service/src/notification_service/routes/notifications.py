@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import orjson
 import structlog
-from fastapi import APIRouter, Depends, Header, Response
+from fastapi import APIRouter, Header, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, JsonValue
 from starlette.types import Message, Receive, Scope, Send
@@ -16,17 +16,18 @@ from notification_service.domain.inbox import START, Inboxes, Notification, Owne
 from notification_service.domain.live import Listeners, follow
 from notification_service.routes.reader import Pace, owner_of
 from shared import deadlines
+from shared.bodies import StrictRoute
 from shared.callers import CurrentPrincipal
 from shared.cursors import Cursors
 from shared.errors import FieldError, InvalidRequest, NotFound
-from shared.fields import Cursor, Limit, given_once
+from shared.fields import Cursor, Limit
 from shared.ids import parse_id
 from shared.parts import Part
 from shared.problems import responses
 
 log = structlog.get_logger()
 
-router = APIRouter(prefix="/notifications", tags=["notifications"], dependencies=[Depends(given_once)])
+router = APIRouter(prefix="/notifications", tags=["notifications"], route_class=StrictRoute)
 
 EVENT_STREAM: dict[int | str, dict[str, Any]] = {
     200: {"description": "Events `notification`; `id` is for Last-Event-ID.", "content": {"text/event-stream": {}}}

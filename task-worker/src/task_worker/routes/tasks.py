@@ -7,9 +7,10 @@ from uuid import UUID
 import orjson
 from fastapi import APIRouter, Depends, Path, Response
 
+from shared.bodies import StrictRoute
 from shared.callers import CurrentPrincipal
 from shared.cursors import Cursors
-from shared.fields import Cursor, Limit, given_once
+from shared.fields import Cursor, Limit
 from shared.idempotency import KEY_PARAMETER, REPLAYED, REPLAYED_HEADER
 from shared.ids import new_id, parse_id
 from shared.parts import Part
@@ -20,7 +21,7 @@ from task_worker.domain.task import Kind, NewTask, TaskNotFound
 from task_worker.routes import bodies
 from task_worker.routes.submissions import SubmissionIn, read_json, read_json_or_form
 
-router = APIRouter(prefix="/tasks", tags=["tasks"], dependencies=[Depends(given_once)])
+router = APIRouter(prefix="/tasks", tags=["tasks"], route_class=StrictRoute)
 
 REFUSALS = (400, 401, 409, 413, 415, 422, 429, 500, 503, 504)
 JSON_BODY: dict[str, Any] = {"schema": {"$ref": "#/components/schemas/TaskIn"}}
