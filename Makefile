@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV := .venv/bin
 SOURCES := shared/src gateway/src auth-service/src chat-service/src knowledge-service/src \
   notification-service/src task-worker/src cli/src deploy/local/src
+MEMBERS := shared gateway auth-service chat-service knowledge-service notification-service task-worker cli deploy/local
+OURS := multidb-shared=shared,multidb-local=local_stack
 # options for the command behind a target: make up ARGS="--replicas chat-service=2"
 ARGS ?=
 
@@ -41,6 +43,9 @@ lint: install ## Check style, types, import rules, images and generated document
 	@$(VENV)/ruff format --check --quiet .
 	@$(VENV)/mypy $(SOURCES)
 	@$(VENV)/lint-imports
+	@for member in $(MEMBERS); do \
+	  found=$$(cd $$member && $(CURDIR)/$(VENV)/deptry --no-ansi --package-module-name-map "$(OURS)" src 2>&1) || \
+	  { echo "$$member: $$found"; exit 1; }; done
 	@$(VENV)/hadolint deploy/Dockerfile
 	@$(VENV)/python docs/generate.py --check
 

@@ -94,8 +94,8 @@ class Stores:
     async def newcomer(self, email: str | None = None, *, address: str = HOME, plan: str = "free") -> "Person":
         """Somebody who has registered."""
         email = email or f"{new_id()}@example.com"
-        wish = Newcomer(email, "SecurePass123!", plan, "Acme", "Ada", sample=True)
-        profile, tokens = await self.accounts.register(wish, address)
+        asked = Newcomer(email, "SecurePass123!", plan, "Acme", "Ada", sample=True)
+        profile, tokens = await self.accounts.register(asked, address)
         if isinstance(self.quota_store, MemoryQuota):
             self.quota_store.subscriptions[profile.organization_id] = plan
         return Person(profile, tokens)

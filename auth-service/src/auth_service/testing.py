@@ -19,7 +19,7 @@ from auth_service.domain.quota import (
     Allowance,
     Counters,
     Grant,
-    LeaseWish,
+    LeaseRequest,
     Meter,
     MeterUsage,
     Period,
@@ -286,14 +286,14 @@ class MemoryQuota(QuotaStore):
     ledger: set[tuple[UUID, str]] = field(default_factory=set)
     reservations: dict[tuple[UUID, str], _Reservation] = field(default_factory=dict)
 
-    async def grant(self, wish: LeaseWish, lease_id: UUID, now: datetime) -> Grant:
+    async def grant(self, asked: LeaseRequest, lease_id: UUID, now: datetime) -> Grant:
         """Lease what may be leased."""
-        allowance, period, expires_at = self._allowance(wish.organization_id, wish.meter), Period.of(now), now + LEASE
-        counter = (wish.organization_id, wish.meter, period.start)
-        granted = self.counters[counter].grantable(allowance.limit, wish.want)
+        allowance, period, expires_at = self._allowance(asked.organization_id, asked.meter), Period.of(now), now + LEASE
+        counter = (asked.organization_id, asked.meter, period.start)
+        granted = self.counters[counter].grantable(allowance.limit, asked.want)
         if not granted:
             await self.close_expired(now)
-            granted = self.counters[counter].grantable(allowance.limit, wish.want)
+            granted = self.counters[counter].grantable(allowance.limit, asked.want)
         if granted:
             self._move(counter, leased=granted)
             self.leases[lease_id] = _Lease(counter, granted, expires_at + GRACE)

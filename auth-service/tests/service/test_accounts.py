@@ -71,19 +71,19 @@ async def test_a_wrong_password_and_an_unknown_address_look_the_same(stores: Any
 
 
 async def test_a_common_password_is_refused_whatever_its_case(stores: Any) -> None:
-    wish = Newcomer("new@example.com", "PassWord1", "free", "Acme", "Ada", sample=True)
+    asked = Newcomer("new@example.com", "PassWord1", "free", "Acme", "Ada", sample=True)
 
     with pytest.raises(InvalidRequest) as refusal:
-        await stores.accounts.register(wish, HOME)
+        await stores.accounts.register(asked, HOME)
 
     assert [(error.field, error.code) for error in refusal.value.errors] == [("password", "common_password")]
 
 
 async def test_a_plan_that_is_not_offered_is_refused(stores: Any) -> None:
-    wish = Newcomer("new@example.com", RIGHT, "gold", "Acme", "Ada", sample=True)
+    asked = Newcomer("new@example.com", RIGHT, "gold", "Acme", "Ada", sample=True)
 
     with pytest.raises(InvalidRequest) as refusal:
-        await stores.accounts.register(wish, HOME)
+        await stores.accounts.register(asked, HOME)
 
     assert refusal.value.errors[0].field == "subscription_plan"
 

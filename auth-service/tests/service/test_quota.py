@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from auth_service.domain.quota import LeaseReturn, LeaseWish, Recorded, Report, UsageEvent
+from auth_service.domain.quota import LeaseRequest, LeaseReturn, Recorded, Report, UsageEvent
 from shared.errors import Conflict, NotFound, QuotaExceeded
 from shared.ids import new_id
 
@@ -24,7 +24,7 @@ async def record(stores: Any, organization_id: UUID, *events: UsageEvent, return
 
 
 async def lease(stores: Any, organization_id: UUID, want: int = 64, holder: str = "chat-1") -> Any:
-    return await stores.quota.lease(LeaseWish(organization_id, "messages", want, holder))
+    return await stores.quota.lease(LeaseRequest(organization_id, "messages", want, holder))
 
 
 async def used(stores: Any, organization_id: UUID) -> int:

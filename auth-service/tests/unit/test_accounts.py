@@ -56,8 +56,8 @@ class World:
         )
 
     async def register(self, email: str = "ada@example.com", **changes: str) -> None:
-        wish = {"password": RIGHT, "plan": "free", "organization": "Acme", "name": "Ada"} | changes
-        await self.accounts.register(Newcomer(email, sample=True, **wish), HOME)
+        asked = {"password": RIGHT, "plan": "free", "organization": "Acme", "name": "Ada"} | changes
+        await self.accounts.register(Newcomer(email, sample=True, **asked), HOME)
         self.asked.clear()
 
 

@@ -74,7 +74,7 @@ class Counters:
 
 
 @dataclass(frozen=True, slots=True)
-class LeaseWish:
+class LeaseRequest:
     """Who asks for how much."""
 
     organization_id: UUID
@@ -178,7 +178,7 @@ class PlanOffer:
 class QuotaStore(Protocol):
     """Where the counters and the ledger are."""
 
-    async def grant(self, wish: LeaseWish, lease_id: UUID, now: datetime) -> Grant:
+    async def grant(self, asked: LeaseRequest, lease_id: UUID, now: datetime) -> Grant:
         """Lease what may be leased in one conditional write. Raises NotFound for an unknown organization."""
         ...
 
@@ -219,9 +219,9 @@ class Quota:
         self._store = store
         self._clock = clock
 
-    async def lease(self, wish: LeaseWish) -> Grant:
+    async def lease(self, asked: LeaseRequest) -> Grant:
         """Units that the holder may burn for a minute without asking again."""
-        return await self._store.grant(wish, new_id(), self._clock())
+        return await self._store.grant(asked, new_id(), self._clock())
 
     async def record(self, reports: Mapping[UUID, Report]) -> Recorded:
         """Write usage into the ledger, exactly once per event however often it is sent."""

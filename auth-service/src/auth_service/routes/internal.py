@@ -36,8 +36,8 @@ router = APIRouter(
 @router.post("/quota/leases")
 async def lease(body: LeaseRequest, quota: Part[Quota]) -> Lease:
     """Units that the holder may burn for a minute without asking again; `granted` 0 when the plan is spent."""
-    wish = domain.LeaseWish(known_id(body.organization_id), body.meter, body.want, body.holder)
-    grant = await quota.lease(wish)
+    asked = domain.LeaseRequest(known_id(body.organization_id), body.meter, body.want, body.holder)
+    grant = await quota.lease(asked)
     return Lease.model_validate(
         {
             "lease_id": str(grant.lease_id),

@@ -15,7 +15,7 @@ from auth_service.domain.quota import (
     SHARE,
     Allowance,
     Grant,
-    LeaseWish,
+    LeaseRequest,
     Meter,
     MeterUsage,
     Period,
@@ -115,21 +115,21 @@ class PostgresQuota(QuotaStore):
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def grant(self, wish: LeaseWish, lease_id: UUID, now: datetime) -> Grant:
+    async def grant(self, asked: LeaseRequest, lease_id: UUID, now: datetime) -> Grant:
         """Lease what may be leased in one conditional write."""
         period, expires_at = Period.of(now), now + LEASE
-        async with self._postgres.transaction(str(wish.organization_id)) as connection:
-            allowance = await _allowance(connection, wish.organization_id, wish.meter)
-            counter = (wish.organization_id, wish.meter, period.start)
-            granted = await connection.fetchrow(GRANT, *counter, wish.want)
+        async with self._postgres.transaction(str(asked.organization_id)) as connection:
+            allowance = await _allowance(connection, asked.organization_id, asked.meter)
+            counter = (asked.organization_id, asked.meter, period.start)
+            granted = await connection.fetchrow(GRANT, *counter, asked.want)
             if granted is None:
-                await _make_room(connection, wish.organization_id, (wish.meter, period.start), now)
-                granted = await connection.fetchrow(GRANT, *counter, wish.want)
+                await _make_room(connection, asked.organization_id, (asked.meter, period.start), now)
+                granted = await connection.fetchrow(GRANT, *counter, asked.want)
             if granted is None:
                 used: int = await connection.fetchval(USED, *counter)
                 return Grant(lease_id, 0, used, allowance, expires_at, period.end)
             await connection.execute(
-                KEEP_LEASE, *counter, lease_id, wish.holder, granted["last_grant"], expires_at + GRACE
+                KEEP_LEASE, *counter, lease_id, asked.holder, granted["last_grant"], expires_at + GRACE
             )
         return Grant(lease_id, granted["last_grant"], granted["used"], allowance, expires_at, period.end)
 
