@@ -51,9 +51,17 @@ def install() -> None:
         run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(ENVIRONMENT))
     STAMP.unlink(missing_ok=True)
     say("installing the locked packages")
-    target = ["pip", "install", "--quiet", "--python", str(PYTHON), "--no-deps"]
-    run(uv, *target, "--compile-bytecode", "--require-hashes", "-r", str(ROOT / "requirements.lock"))
-    run(uv, *target, *(word for member in members() for word in ("-e", str(ROOT / member))))
+    target = ["--quiet", "--python", str(PYTHON)]
+    # sync, not install: what the lock no longer names would still be imported by accident
+    run(uv, "pip", "sync", *target, "--compile-bytecode", "--require-hashes", str(ROOT / "requirements.lock"))
+    run(
+        uv,
+        "pip",
+        "install",
+        *target,
+        "--no-deps",
+        *(word for member in members() for word in ("-e", str(ROOT / member))),
+    )
     STAMP.write_text(wanted)
 
 

@@ -45,7 +45,7 @@ def operations_in(text: str) -> Iterator[tuple[str, str]]:
 
 
 def is_public(method: str, path: str) -> bool:
-    concrete = re.sub(r"<[a-z_-]+>|\{[a-z_]+\}", "some-id", path).rstrip("/")
+    concrete = re.sub(r"<[a-z_-]+>|\{[a-z_]+\}", "some-id", path).rstrip("/") or "/"
     try:
         TABLE.match(method, concrete.encode())
     except ServiceError:

@@ -12,8 +12,9 @@ import hmac
 import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 import structlog
@@ -21,6 +22,9 @@ from prometheus_client import Counter
 
 from shared.errors import ClockSkew, Unauthenticated
 from shared.principal import Caller, Principal
+
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 HEADER = b"x-internal-identity"
 LIFETIME = 60
@@ -51,6 +55,14 @@ def _decode(text: bytes) -> bytes:
     return urlsafe_b64decode(text + b"=" * (-len(text) % 4))
 
 
+def _keep(cache: OrderedDict[Key, Value], key: Key, value: Value) -> None:
+    """Remember as the newest; the oldest one goes when the cache is full, never all at once."""
+    cache.pop(key, None)
+    while len(cache) >= CACHE_SIZE:
+        cache.popitem(last=False)
+    cache[key] = value
+
+
 class IdentitySigner:
     """Signs identities in the name of one service; the same one is handed out for 30 s, since signing is not free."""
 
@@ -58,7 +70,7 @@ class IdentitySigner:
         self._key = key
         self._issuer = issuer
         self._clock = clock
-        self._signed: dict[tuple[str, Principal | None], tuple[float, bytes]] = {}
+        self._signed: OrderedDict[tuple[str, Principal | None], tuple[float, bytes]] = OrderedDict()
 
     def sign(self, audience: str, principal: Principal | None = None) -> bytes:
         """The header value that shows `audience` who is asking."""
@@ -77,9 +89,7 @@ class IdentitySigner:
             }
         body = _encode(orjson.dumps(claims))
         token = body + b"." + _encode(hmac.digest(self._key, body, hashlib.sha256))
-        if len(self._signed) >= CACHE_SIZE:
-            self._signed.clear()
-        self._signed[(audience, principal)] = (now + REUSE, token)
+        _keep(self._signed, (audience, principal), (now + REUSE, token))
         return token
 
 
@@ -90,7 +100,7 @@ class IdentityVerifier:
         self._key = key
         self._audience = audience
         self._clock = clock
-        self._verified: dict[bytes, tuple[float, Caller]] = {}
+        self._verified: OrderedDict[bytes, tuple[float, Caller]] = OrderedDict()
         self._told: dict[str, float] = {}
 
     def verify(self, token: bytes | None) -> Caller:
@@ -105,9 +115,7 @@ class IdentityVerifier:
         if cached is not None and now < cached[0]:
             return cached[1]
         expires, caller = self._check(token, now)
-        if len(self._verified) >= CACHE_SIZE:
-            self._verified.clear()
-        self._verified[token] = (expires, caller)
+        _keep(self._verified, token, (expires, caller))
         return caller
 
     def _check(self, token: bytes, now: float) -> tuple[float, Caller]:

@@ -1,6 +1,7 @@
 import pytest
 from structlog.testing import capture_logs
 
+from shared import identity
 from shared.errors import ClockSkew, Unauthenticated
 from shared.identity import LIFETIME, SKEWED, TOLERANCE, IdentitySigner, IdentityVerifier
 from shared.testing import KEY, somebody
@@ -117,3 +118,21 @@ def test_anything_else_is_refused(spoil) -> None:  # type: ignore[no-untyped-def
 
     with pytest.raises(Unauthenticated):
         IdentityVerifier(KEY, "chat-service").verify(spoil(token))
+
+
+def test_a_full_cache_forgets_the_oldest_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identity, "CACHE_SIZE", 3)
+    clock = Clock()
+    signer, verifier = IdentitySigner(KEY, "gateway", clock), IdentityVerifier(KEY, "chat-service", clock)
+    people = [somebody("viewer") for _ in range(4)]
+    first = {person: signer.sign("chat-service", person) for person in people[:3]}
+    for token in first.values():
+        verifier.verify(token)
+    clock.now += 1
+
+    verifier.verify(signer.sign("chat-service", people[3]))
+
+    assert signer.sign("chat-service", people[2]) == first[people[2]]
+    assert signer.sign("chat-service", people[0]) != first[people[0]]
+    assert len(verifier._verified) == 3
+    assert first[people[0]] not in verifier._verified
