@@ -17,7 +17,7 @@ from fastapi import FastAPI, Query, Request, Response
 
 from shared import problems
 from shared.contracts.auth import Reservation, ReservationRequest, ReservationSettlement
-from shared.contracts.chat import Exchange, ExchangePage
+from shared.contracts.chat import Turn, TurnPage
 from shared.contracts.knowledge import Retrieved, RetrievedArticle, RetrievedQuery, RetrieveRequest
 from shared.contracts.notifications import NotificationAccepted, NotificationEvent
 from shared.errors import (
@@ -329,7 +329,7 @@ class Neighbours:
         self.delay = timedelta(0)
         self.slow = ""
         self.reservations: dict[tuple[str, str], str] = {}
-        self.exchanges: dict[str, list[Exchange]] = {}
+        self.turns: dict[str, list[Turn]] = {}
         self.articles: dict[str, list[RetrievedArticle]] = {}
         self.notified: Counter[str] = Counter()
         self.accepted: dict[tuple[str, str], NotificationEvent] = {}
@@ -371,16 +371,16 @@ class Neighbours:
 
     def export(
         self, organization_id: str, since: datetime | None, until: datetime | None, cursor: str | None
-    ) -> ExchangePage:
-        """Exchanges, the newest first."""
+    ) -> TurnPage:
+        """Turns, the newest first."""
         found = [
             e
-            for e in sorted(self.exchanges.get(organization_id, []), key=lambda e: e.created_at, reverse=True)
+            for e in sorted(self.turns.get(organization_id, []), key=lambda e: e.created_at, reverse=True)
             if (since is None or e.created_at >= since) and (until is None or e.created_at < until)
         ]
         start = int(cursor or 0)
         more = start + PAGE < len(found)
-        return ExchangePage(exchanges=found[start : start + PAGE], next_cursor=str(start + PAGE) if more else None)
+        return TurnPage(turns=found[start : start + PAGE], next_cursor=str(start + PAGE) if more else None)
 
     def retrieve(self, request: RetrieveRequest) -> Retrieved:
         """Articles that share a word of four letters or more with the query, by the share of words they have."""
@@ -432,7 +432,7 @@ def neighbours_app(neighbours: Neighbours) -> FastAPI:
         since: Annotated[datetime | None, Query()] = None,
         until: Annotated[datetime | None, Query()] = None,
         cursor: str | None = None,
-    ) -> ExchangePage:
+    ) -> TurnPage:
         neighbours.check(request)
         time.sleep(neighbours.delay.total_seconds())
         return neighbours.export(organization_id, since, until, cursor)

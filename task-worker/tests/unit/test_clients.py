@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from shared.contracts.chat import Exchange
+from shared.contracts.chat import Turn
 from shared.contracts.knowledge import RetrievedArticle
 from shared.errors import CapabilityUnavailable, Conflict, NotFound, QuotaExceeded
 from shared.http_client import ServiceClient
@@ -35,8 +35,8 @@ def neighbours(_running: tuple[Neighbours, str]) -> Iterator[Neighbours]:
     twins.away = set()
 
 
-def an_exchange(created_at: datetime) -> Exchange:
-    return Exchange(
+def a_turn(created_at: datetime) -> Turn:
+    return Turn(
         message_id=str(uuid4()),
         session_id="s",
         user_id="u",
@@ -181,12 +181,12 @@ async def test_conversations_come_in_pages_the_newest_first_and_within_the_perio
     chat: ServiceClient, neighbours: Neighbours
 ) -> None:
     organization, first = str(uuid4()), datetime(2026, 1, 1, tzinfo=UTC)
-    neighbours.exchanges[organization] = [an_exchange(first + timedelta(minutes=number)) for number in range(1_500)]
+    neighbours.turns[organization] = [a_turn(first + timedelta(minutes=number)) for number in range(1_500)]
     until = first + timedelta(minutes=1_400)
 
     pages = [page async for page in ChatConversations(chat).pages(organization, first, until)]
 
-    moments = [exchange.created_at for page in pages for exchange in page]
+    moments = [turn.created_at for page in pages for turn in page]
     assert [len(page) for page in pages] == [1_000, 400]
     assert moments == sorted(moments, reverse=True)
     assert (moments[0], moments[-1]) == (until - timedelta(minutes=1), first)

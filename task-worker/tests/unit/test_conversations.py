@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import pytest
 
-from task_worker.domain.conversations import Exchange
+from task_worker.domain.conversations import Turn
 from task_worker.domain.period import parse_period
 from task_worker.domain.report import Finding, Report
 from task_worker.domain.task import Attempt
@@ -15,41 +15,41 @@ from task_worker.jobs.conversations import ConversationAnalysis
 NOW = datetime(2026, 11, 25, tzinfo=UTC)
 
 
-def exchange(
+def turn(
     asked: str,
     question: str = "What is Redis?",
     outcome: str = "answered",
     confidence: float = 0.9,
     rating: str | None = None,
-) -> Exchange:
+) -> Turn:
     created_at = datetime.fromisoformat(asked).replace(tzinfo=UTC)
-    return Exchange(str(uuid4()), f"s{created_at.day}", question, outcome, confidence, None, rating, created_at)
+    return Turn(str(uuid4()), f"s{created_at.day}", question, outcome, confidence, None, rating, created_at)
 
 
 class Kept:
-    def __init__(self, *exchanges: Exchange) -> None:
-        self._exchanges = exchanges
+    def __init__(self, *turns: Turn) -> None:
+        self._turns = turns
 
     async def pages(
         self, organization_id: str, since: datetime | None, until: datetime | None
-    ) -> AsyncIterator[Sequence[Exchange]]:
+    ) -> AsyncIterator[Sequence[Turn]]:
         assert organization_id == "org"
         yield []
         yield [
             e
-            for e in self._exchanges
+            for e in self._turns
             if (since is None or e.created_at >= since) and (until is None or e.created_at < until)
         ]
 
 
-async def analysed(description: str, *exchanges: Exchange) -> Report:
+async def analysed(description: str, *turns: Turn) -> Report:
     attempt = Attempt("org", "user", uuid4(), 1, "analyze", description, NOW)
 
     async def progress(percent: int, step: str) -> None:
         assert 0 <= percent <= 100
         assert step
 
-    return await ConversationAnalysis(Kept(*exchanges), 64).report(attempt, parse_period(description, NOW), progress)
+    return await ConversationAnalysis(Kept(*turns), 64).report(attempt, parse_period(description, NOW), progress)
 
 
 def finding(report: Report, title: str) -> Finding:
@@ -59,13 +59,13 @@ def finding(report: Report, title: str) -> Finding:
 async def test_volume_outcomes_and_trend_are_counted_over_the_named_period() -> None:
     report = await analysed(
         "conversations in October 2026",
-        exchange("2026-10-01T09:00"),
-        exchange("2026-10-02T09:30", "what is redis"),
-        exchange("2026-10-02T11:00", "How do I knit?", "no_answer", 0.1),
-        exchange("2026-10-31T23:59", rating="up"),
-        exchange("2026-09-15T10:00"),
-        exchange("2026-09-16T10:00"),
-        exchange("2026-11-01T00:00"),
+        turn("2026-10-01T09:00"),
+        turn("2026-10-02T09:30", "what is redis"),
+        turn("2026-10-02T11:00", "How do I knit?", "no_answer", 0.1),
+        turn("2026-10-31T23:59", rating="up"),
+        turn("2026-09-15T10:00"),
+        turn("2026-09-16T10:00"),
+        turn("2026-11-01T00:00"),
     )
 
     assert finding(report, "Questions").value == 4
@@ -80,7 +80,7 @@ async def test_volume_outcomes_and_trend_are_counted_over_the_named_period() -> 
 
 
 async def test_every_finding_has_the_query_behind_it() -> None:
-    report = await analysed("last month", exchange("2026-10-05T09:00"))
+    report = await analysed("last month", turn("2026-10-05T09:00"))
 
     assert len(report.findings) >= 8
     assert all(found.query.startswith("SELECT") for found in report.findings)
@@ -88,20 +88,20 @@ async def test_every_finding_has_the_query_behind_it() -> None:
 
 
 async def test_nothing_unanswered_is_said_as_well() -> None:
-    report = await analysed("last month", exchange("2026-10-05T09:00"))
+    report = await analysed("last month", turn("2026-10-05T09:00"))
 
     assert finding(report, "Questions without an answer").value == 0
 
 
-@pytest.mark.parametrize("exchanges", [(), (exchange("2026-11-20T09:00"),)])
-async def test_an_empty_period_leads_to_a_report_of_what_is_needed(exchanges: tuple[Exchange, ...]) -> None:
-    report = await analysed("Analyze sales trends Q4 2024", *exchanges)
+@pytest.mark.parametrize("turns", [(), (turn("2026-11-20T09:00"),)])
+async def test_an_empty_period_leads_to_a_report_of_what_is_needed(turns: tuple[Turn, ...]) -> None:
+    report = await analysed("Analyze sales trends Q4 2024", *turns)
     markdown = report.as_markdown()
 
     assert "Q4 2024" in markdown
     assert "2024-10-01 to 2024-12-31" in markdown
     assert "0 questions in the period" in markdown
-    assert ("2026-11-20" if exchanges else "nobody has asked anything yet") in markdown
+    assert ("2026-11-20" if turns else "nobody has asked anything yet") in markdown
     assert "`file` of `POST /tasks/analyze`" in markdown
     assert len(markdown) > 200
 
@@ -109,7 +109,7 @@ async def test_an_empty_period_leads_to_a_report_of_what_is_needed(exchanges: tu
 async def test_text_of_visitors_stays_text() -> None:
     nasty = "<img src=x onerror=alert(1)> [click](http://evil) | `x`\n# Big"
 
-    markdown = (await analysed("last month", exchange("2026-10-05T09:00", nasty))).as_markdown()
+    markdown = (await analysed("last month", turn("2026-10-05T09:00", nasty))).as_markdown()
 
     assert "<img" not in markdown
     assert "](http" not in markdown
@@ -117,8 +117,8 @@ async def test_text_of_visitors_stays_text() -> None:
 
 
 async def test_many_questions_are_counted_quickly() -> None:
-    start = datetime(2026, 10, 1)  # noqa: DTZ001 - made UTC by exchange()
-    many = [exchange((start + timedelta(minutes=n)).isoformat(), f"Question {n % 500}?") for n in range(20_000)]
+    start = datetime(2026, 10, 1)  # noqa: DTZ001 - made UTC by turn()
+    many = [turn((start + timedelta(minutes=n)).isoformat(), f"Question {n % 500}?") for n in range(20_000)]
 
     report = await analysed("October 2026", *many)
 

@@ -23,7 +23,7 @@ SINCE = timedelta(days=90)
 """How far back an export goes that does not say."""
 
 
-@router.get("/internal/conversations/export", response_model=chat.ExchangePage)
+@router.get("/internal/conversations/export", response_model=chat.TurnPage)
 async def export(
     exports: Part[Exports],
     cursors: Part[Cursors],
@@ -38,7 +38,7 @@ async def export(
     return _reply(page.turns, next_cursor)
 
 
-@router.get("/internal/unanswered", response_model=chat.ExchangePage)
+@router.get("/internal/unanswered", response_model=chat.TurnPage)
 async def unanswered(
     exports: Part[Exports],
     cursors: Part[Cursors],
@@ -71,7 +71,7 @@ async def _page(
 
 def _reply(turns: list[OwnedTurn], next_cursor: str | None) -> Response:
     """The page as it is: FastAPI would validate every turn once more."""
-    page = chat.ExchangePage(exchanges=[_exchange(each) for each in turns], next_cursor=next_cursor)
+    page = chat.TurnPage(turns=[_told(each) for each in turns], next_cursor=next_cursor)
     return Response(page.model_dump_json(), media_type="application/json")
 
 
@@ -80,9 +80,9 @@ def _place(position: dict[str, Any]) -> Place:
     return Place(**{**position, "before": UUID(before) if before else None})
 
 
-def _exchange(each: OwnedTurn) -> chat.Exchange:
+def _told(each: OwnedTurn) -> chat.Turn:
     turn = each.turn
-    return chat.Exchange(
+    return chat.Turn(
         message_id=str(turn.message_id),
         session_id=each.session_id,
         user_id=each.owner.user_id,

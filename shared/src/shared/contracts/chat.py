@@ -7,7 +7,7 @@ from shared.contracts import Contract
 from shared.contracts.knowledge import Outcome
 
 
-class Exchange(Contract):
+class Turn(Contract):
     """One question with its outcome."""
 
     message_id: str
@@ -21,8 +21,8 @@ class Exchange(Contract):
     created_at: datetime
 
 
-class ExchangePage(Contract):
-    """Up to 1,000 exchanges; `next_cursor` None at the end."""
+class TurnPage(Contract):
+    """Up to 1,000 turns; `next_cursor` None at the end."""
 
-    exchanges: list[Exchange]
+    turns: list[Turn]
     next_cursor: str | None

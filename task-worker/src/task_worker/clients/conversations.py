@@ -3,23 +3,23 @@
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
-from shared.contracts.chat import ExchangePage
+from shared.contracts.chat import TurnPage
 from shared.http_client import ServiceClient
-from task_worker.domain.conversations import Exchange
+from task_worker.domain.conversations import Turn
 
 EXPORT = "/internal/conversations/export"
 
 
 class ChatConversations:
-    """The export of chat-service, page by page, the newest exchange first."""
+    """The export of chat-service, page by page, the newest turn first."""
 
     def __init__(self, chat: ServiceClient) -> None:
         self._chat = chat
 
     async def pages(
         self, organization_id: str, since: datetime | None, until: datetime | None
-    ) -> AsyncIterator[Sequence[Exchange]]:
-        """Exchanges from `since` on and before `until`, some hundreds at a time."""
+    ) -> AsyncIterator[Sequence[Turn]]:
+        """Turns from `since` on and before `until`, some hundreds at a time."""
         cursor: str | None = None
         while True:
             query = {
@@ -28,9 +28,9 @@ class ChatConversations:
                 "until": until.isoformat() if until else None,
                 "cursor": cursor,
             }
-            page = await self._chat.get(EXPORT, ExchangePage, query=query)
+            page = await self._chat.get(EXPORT, TurnPage, query=query)
             yield [
-                Exchange(
+                Turn(
                     message_id=e.message_id,
                     session_id=e.session_id,
                     question=e.question,
@@ -40,7 +40,7 @@ class ChatConversations:
                     rating=e.rating,
                     created_at=e.created_at,
                 )
-                for e in page.exchanges
+                for e in page.turns
             ]
             cursor = page.next_cursor
             if cursor is None:

@@ -7,7 +7,7 @@ from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Exchange:
+class Turn:
     """One question with its outcome; who asked is left out on purpose."""
 
     message_id: str
@@ -25,6 +25,6 @@ class Conversations(Protocol):
 
     def pages(
         self, organization_id: str, since: datetime | None, until: datetime | None
-    ) -> AsyncIterator[Sequence[Exchange]]:
-        """Exchanges from `since` on and before `until`, in pages, the newest first."""
+    ) -> AsyncIterator[Sequence[Turn]]:
+        """Turns from `since` on and before `until`, in pages, the newest first."""
         ...

@@ -7,7 +7,7 @@ from datetime import datetime
 
 import duckdb
 
-from task_worker.domain.conversations import Conversations, Exchange
+from task_worker.domain.conversations import Conversations, Turn
 from task_worker.domain.execution import Progress
 from task_worker.domain.period import Period, day
 from task_worker.domain.report import Finding, Report, Section, change, escape, share
@@ -15,7 +15,7 @@ from task_worker.domain.task import Attempt
 from task_worker.jobs.frames import Frame, database
 
 LIMIT = 200_000
-"""Exchanges that one analysis reads per period; a report says when there were more."""
+"""Turns that one analysis reads per period; a report says when there were more."""
 
 CREATE = """
 CREATE TABLE {name} (message_id VARCHAR, session_id VARCHAR, question VARCHAR, outcome VARCHAR, confidence DOUBLE,
@@ -24,50 +24,50 @@ INSERT = """
 INSERT INTO {name} SELECT unnest($1::VARCHAR[]), unnest($2::VARCHAR[]), unnest($3::VARCHAR[]), unnest($4::VARCHAR[]),
        unnest($5::DOUBLE[]), unnest($6::VARCHAR[]), unnest($7::VARCHAR[]), unnest($8::TIMESTAMP[])"""
 
-TOTAL = "SELECT count(*) AS questions FROM exchanges"
-SESSIONS = "SELECT count(DISTINCT session_id) AS conversations FROM exchanges"
+TOTAL = "SELECT count(*) AS questions FROM turns"
+SESSIONS = "SELECT count(DISTINCT session_id) AS conversations FROM turns"
 BY_DAY = """
 SELECT strftime(created_at, '%Y-%m-%d') AS day, count(*) AS questions,
        count(*) FILTER (outcome = 'answered') AS answered
-FROM exchanges GROUP BY day ORDER BY day"""
+FROM turns GROUP BY day ORDER BY day"""
 BUSIEST_DAY = """
 SELECT strftime(created_at, '%Y-%m-%d') AS day, count(*) AS questions
-FROM exchanges GROUP BY day ORDER BY questions DESC, day LIMIT 1"""
+FROM turns GROUP BY day ORDER BY questions DESC, day LIMIT 1"""
 BY_HOUR = """
-SELECT hour(created_at) AS hour_utc, count(*) AS questions FROM exchanges GROUP BY hour_utc ORDER BY hour_utc"""
+SELECT hour(created_at) AS hour_utc, count(*) AS questions FROM turns GROUP BY hour_utc ORDER BY hour_utc"""
 BUSIEST_HOUR = """
 SELECT hour(created_at) AS hour_utc, count(*) AS questions
-FROM exchanges GROUP BY hour_utc ORDER BY questions DESC, hour_utc LIMIT 1"""
-ANSWERED = "SELECT count(*) FROM exchanges WHERE outcome = 'answered'"
+FROM turns GROUP BY hour_utc ORDER BY questions DESC, hour_utc LIMIT 1"""
+ANSWERED = "SELECT count(*) FROM turns WHERE outcome = 'answered'"
 OUTCOMES = """
 SELECT outcome, count(*) AS questions, round(100.0 * count(*) / sum(count(*)) OVER (), 1) AS percent
-FROM exchanges GROUP BY outcome ORDER BY questions DESC, outcome"""
+FROM turns GROUP BY outcome ORDER BY questions DESC, outcome"""
 CONFIDENCE = """
 SELECT outcome, round(avg(confidence), 3) AS mean, round(median(confidence), 3) AS median,
        round(quantile_cont(confidence, 0.1), 3) AS lowest_tenth, count(*) AS questions
-FROM exchanges GROUP BY outcome ORDER BY questions DESC, outcome"""
-MEAN_CONFIDENCE = "SELECT round(avg(confidence), 3) FROM exchanges"
+FROM turns GROUP BY outcome ORDER BY questions DESC, outcome"""
+MEAN_CONFIDENCE = "SELECT round(avg(confidence), 3) FROM turns"
 TOP_QUESTIONS = """
 SELECT any_value(question) AS question, count(*) AS asked, count(*) FILTER (outcome = 'answered') AS answered
-FROM exchanges GROUP BY regexp_replace(lower(trim(question)), '[\\s?!.]+$', '')
+FROM turns GROUP BY regexp_replace(lower(trim(question)), '[\\s?!.]+$', '')
 ORDER BY asked DESC, question LIMIT 10"""
 UNANSWERED = """
 SELECT any_value(question) AS question, count(*) AS asked, mode(outcome) AS outcome,
        round(max(confidence), 3) AS best_confidence
-FROM exchanges WHERE outcome <> 'answered'
+FROM turns WHERE outcome <> 'answered'
 GROUP BY regexp_replace(lower(trim(question)), '[\\s?!.]+$', '') ORDER BY asked DESC, question LIMIT 10"""
 RATINGS = """
-SELECT rating, count(*) AS ratings FROM exchanges WHERE rating IS NOT NULL GROUP BY rating ORDER BY rating DESC"""
-RATED_UP = "SELECT count(*) FROM exchanges WHERE rating = 'up'"
-RATED = "SELECT count(*) FROM exchanges WHERE rating IS NOT NULL"
+SELECT rating, count(*) AS ratings FROM turns WHERE rating IS NOT NULL GROUP BY rating ORDER BY rating DESC"""
+RATED_UP = "SELECT count(*) FROM turns WHERE rating = 'up'"
+RATED = "SELECT count(*) FROM turns WHERE rating IS NOT NULL"
 TREND = """
 SELECT * FROM (
-    SELECT 'questions' AS figure, (SELECT count(*) FROM exchanges) AS now, (SELECT count(*) FROM before) AS before
-    UNION ALL SELECT 'conversations', (SELECT count(DISTINCT session_id) FROM exchanges),
+    SELECT 'questions' AS figure, (SELECT count(*) FROM turns) AS now, (SELECT count(*) FROM before) AS before
+    UNION ALL SELECT 'conversations', (SELECT count(DISTINCT session_id) FROM turns),
                      (SELECT count(DISTINCT session_id) FROM before)
-    UNION ALL SELECT 'answered', (SELECT count(*) FROM exchanges WHERE outcome = 'answered'),
+    UNION ALL SELECT 'answered', (SELECT count(*) FROM turns WHERE outcome = 'answered'),
                      (SELECT count(*) FROM before WHERE outcome = 'answered')
-    UNION ALL SELECT 'not answered', (SELECT count(*) FROM exchanges WHERE outcome <> 'answered'),
+    UNION ALL SELECT 'not answered', (SELECT count(*) FROM turns WHERE outcome <> 'answered'),
                      (SELECT count(*) FROM before WHERE outcome <> 'answered'))"""
 
 NEEDED = """\
@@ -80,9 +80,9 @@ column of names the movers.
 
 @dataclass(slots=True)
 class _Read:
-    """Exchanges of one period."""
+    """Turns of one period."""
 
-    exchanges: list[Exchange] = field(default_factory=list)
+    turns: list[Turn] = field(default_factory=list)
     is_cut: bool = False
 
 
@@ -100,17 +100,17 @@ class ConversationAnalysis:
         now = await self._read(attempt.organization_id, period)
         await progress(40, "reading the period before")
         earlier = await self._read(attempt.organization_id, before)
-        if not now.exchanges:
+        if not now.turns:
             newest = await self._newest(attempt.organization_id)
-            return nothing_found(attempt.description, period, before, len(earlier.exchanges), newest)
-        await progress(70, f"counting {len(now.exchanges)} questions")
+            return nothing_found(attempt.description, period, before, len(earlier.turns), newest)
+        await progress(70, f"counting {len(now.turns)} questions")
         return await self._count(attempt, period, before, now, earlier)
 
     async def _read(self, organization_id: str, period: Period) -> _Read:
         read = _Read()
         async for page in self._conversations.pages(organization_id, period.since, period.until):
-            room = LIMIT - len(read.exchanges)
-            read.exchanges += page[:room]
+            room = LIMIT - len(read.turns)
+            read.turns += page[:room]
             if len(page) > room:
                 read.is_cut = True
                 break
@@ -120,7 +120,7 @@ class ConversationAnalysis:
         """When the organization was last asked anything."""
         async for page in self._conversations.pages(organization_id, None, None):
             if page:
-                return max(exchange.created_at for exchange in page)
+                return max(turn.created_at for turn in page)
         return None
 
     async def _count(self, attempt: Attempt, period: Period, before: Period, now: _Read, earlier: _Read) -> Report:
@@ -136,19 +136,19 @@ class ConversationAnalysis:
                 raise
 
 
-def _load(connection: duckdb.DuckDBPyConnection, name: str, exchanges: Sequence[Exchange]) -> None:
+def _load(connection: duckdb.DuckDBPyConnection, name: str, turns: Sequence[Turn]) -> None:
     connection.execute(CREATE.format(name=name))
-    if not exchanges:
+    if not turns:
         return
     columns: list[list[object]] = [
-        [e.message_id for e in exchanges],
-        [e.session_id for e in exchanges],
-        [e.question for e in exchanges],
-        [e.outcome for e in exchanges],
-        [e.confidence for e in exchanges],
-        [e.article_id for e in exchanges],
-        [e.rating for e in exchanges],
-        [e.created_at.replace(tzinfo=None) for e in exchanges],
+        [e.message_id for e in turns],
+        [e.session_id for e in turns],
+        [e.question for e in turns],
+        [e.outcome for e in turns],
+        [e.confidence for e in turns],
+        [e.article_id for e in turns],
+        [e.rating for e in turns],
+        [e.created_at.replace(tzinfo=None) for e in turns],
     ]
     connection.execute(INSERT.format(name=name), columns)
 
@@ -156,10 +156,10 @@ def _load(connection: duckdb.DuckDBPyConnection, name: str, exchanges: Sequence[
 def _report(
     connection: duckdb.DuckDBPyConnection, description: str, period: Period, before: Period, now: _Read, earlier: _Read
 ) -> Report:
-    _load(connection, "exchanges", now.exchanges)
-    _load(connection, "before", earlier.exchanges)
+    _load(connection, "turns", now.turns)
+    _load(connection, "before", earlier.turns)
     frame = Frame(connection)
-    total, asked_before = len(now.exchanges), len(earlier.exchanges)
+    total, asked_before = len(now.turns), len(earlier.turns)
     answered = int(frame.number(ANSWERED))
     summary = (
         f"{total} question{'s' if total != 1 else ''} in {period.label}, {share(answered, total)} % answered; "
@@ -176,10 +176,10 @@ def _report(
 
 
 def _looked_at(description: str, period: Period, before: Period, now: _Read, earlier: _Read) -> str:
-    asked, asked_before = len(now.exchanges), len(earlier.exchanges)
+    asked, asked_before = len(now.turns), len(earlier.turns)
     source = (
         f"- Source: the organization's own conversations, {asked} questions in the period and {asked_before} in the "
-        "one before; in the queries below they are the tables `exchanges` and `before`"
+        "one before; in the queries below they are the tables `turns` and `before`"
     )
     lines = [
         f"- Asked for: {_quoted(description)}",
@@ -268,7 +268,7 @@ def nothing_found(
     finding = Finding(
         "Questions in the period",
         0,
-        f"SELECT count(*) FROM exchanges WHERE created_at >= '{period.since.isoformat()}' "  # noqa: S608 - shown only
+        f"SELECT count(*) FROM turns WHERE created_at >= '{period.since.isoformat()}' "  # noqa: S608 - shown only
         f"AND created_at < '{period.until.isoformat()}'",
     )
     sections = (
