@@ -30,9 +30,9 @@ from chat_service.store.keyed_replies import StoredReplies
 from chat_service.store.recent import RecentTurns
 from chat_service.store.usage_journal import DiskUsage
 from shared.background import Background, start_all
-from shared.contracts.health import EngineStatus
 from shared.cql import Cql
 from shared.cursors import Cursors
+from shared.degradation import EngineStatus
 from shared.errors import CapabilityUnavailable
 from shared.http_client import ServiceClient
 from shared.idempotency import Idempotency

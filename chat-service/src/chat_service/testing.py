@@ -42,7 +42,7 @@ from chat_service.store.deferred import AT_ONCE, DeferringConversations
 from chat_service.store.recent import KEPT_TURNS
 from shared.clock import HybridClock
 from shared.contracts import auth, knowledge
-from shared.contracts.health import EngineStatus
+from shared.degradation import EngineStatus
 from shared.errors import CapabilityUnavailable, NotFound
 from shared.ids import new_id
 from shared.principal import Principal

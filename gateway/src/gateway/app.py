@@ -8,7 +8,6 @@ from datetime import timedelta
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from gateway.access_log import AccessLog
 from gateway.clients.auth_service import PublishedKeys, RevocationFeed
 from gateway.clients.calls import OwnCalls
 from gateway.clients.documents import Documents
@@ -20,6 +19,7 @@ from gateway.domain.rate_limits import Limit
 from gateway.domain.throttle import RateLimits, SharedBuckets
 from gateway.domain.tokens import Revoked, Tokens
 from gateway.routes import accounts, chat, knowledge, notifications, own, tasks
+from gateway.routes.access_log import AccessLog
 from gateway.routes.entrance import Entrance, pools
 from gateway.routes.gateway import Gateway
 from gateway.routes.pages import DocumentPages, HealthPages, HomePage, own_pages

@@ -4,8 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from gateway.domain.tokens import Claims, Revoked, Tokens
-from shared.contracts.auth import Revocations
+from gateway.domain.tokens import Claims, RevocationSnapshot, Revoked, Tokens
 from shared.errors import ClockSkew, Unauthenticated
 from shared.testing import somebody
 
@@ -25,16 +24,11 @@ class Genuine:
         return self._claims
 
 
-def snapshot(as_of: float) -> Revocations:
-    """Nothing is revoked, as of a moment by the clock of auth-service."""
-    return Revocations(as_of=datetime.fromtimestamp(as_of, UTC), jtis=[], sessions=[], users=[], organizations=[])
-
-
 def tokens(*, ahead: float, age: float, not_before: float = 0.0) -> Tokens:
     """A gateway whose clock is `ahead` of auth-service's, where it is NOON, and a token of that age."""
     revoked = Revoked()
     for as_of in (NOON - 4, NOON - 2):
-        revoked.replace(snapshot(as_of), lambda: NOON + ahead)
+        revoked.replace(RevocationSnapshot(as_of), lambda: NOON + ahead)
     return Tokens(Genuine(NOON - age, not_before), revoked, lambda: NOON + ahead)
 
 
@@ -73,8 +67,8 @@ async def test_a_token_that_only_our_clock_calls_expired_is_our_fault(ahead: flo
 async def test_a_snapshot_that_could_not_be_renewed_says_nothing_about_a_clock() -> None:
     revoked = Revoked()
 
-    revoked.replace(snapshot(NOON - 9_000), lambda: NOON)
+    revoked.replace(RevocationSnapshot(NOON - 9_000), lambda: NOON)
     assert revoked.ahead == 0, "the first may be as old as an outage"
-    revoked.replace(snapshot(NOON), lambda: NOON + 1)
-    revoked.replace(snapshot(NOON), lambda: NOON + 3_600)
+    revoked.replace(RevocationSnapshot(NOON), lambda: NOON + 1)
+    revoked.replace(RevocationSnapshot(NOON), lambda: NOON + 3_600)
     assert revoked.ahead == 1

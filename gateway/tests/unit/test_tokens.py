@@ -9,8 +9,8 @@ import orjson
 import pytest
 import structlog
 
-from gateway.clients.auth_service import KEYS_EVERY, UNKNOWN_KEY_EVERY, PublishedKeys, RevocationFeed
-from gateway.domain.tokens import CACHE_SIZE, MAX_TOKEN, REMEMBERED, Claims, Revoked, Tokens
+from gateway.clients.auth_service import KEYS_EVERY, UNKNOWN_KEY_EVERY, PublishedKeys, RevocationFeed, snapshot_of
+from gateway.domain.tokens import CACHE_SIZE, MAX_TOKEN, REMEMBERED, Claims, RevocationSnapshot, Revoked, Tokens
 from gateway.testing import AUDIENCE, ISSUER, Clock, PublishedDocuments, TokenMint
 from shared.contracts.auth import Revocations
 from shared.errors import CapabilityUnavailable, ClockSkew, Unauthenticated
@@ -49,8 +49,8 @@ def tokens(published: PublishedDocuments, revoked: Revoked, clock: Clock) -> Tok
     return Tokens(keys, revoked, clock)
 
 
-def revocations(**lists: Any) -> Revocations:
-    return Revocations.model_validate({"as_of": "2026-01-01T00:00:00Z", **lists})
+def revocations(**lists: Any) -> RevocationSnapshot:
+    return snapshot_of(Revocations.model_validate({"as_of": "2026-01-01T00:00:00Z", **lists}))
 
 
 def bearer(token: str) -> bytes:

@@ -26,9 +26,9 @@ from knowledge_service.store.keyed_replies import CqlKeyedReplies
 from knowledge_service.store.publications import CqlPublications
 from knowledge_service.store.snapshots import DiskSnapshots
 from shared.background import start_all
-from shared.contracts.health import EngineStatus
 from shared.cql import Cql
 from shared.cursors import Cursors
+from shared.degradation import EngineStatus
 from shared.http_client import ServiceClient
 from shared.idempotency import Idempotency
 from shared.identity import IdentitySigner

@@ -25,8 +25,8 @@ from cassandra.query import UNSET_VALUE, BatchStatement, BatchType, PreparedStat
 from shared import deadlines
 from shared.background import Background
 from shared.breaker import Breaker
-from shared.contracts.health import EngineStatus
 from shared.cql_connection import LoopConnection
+from shared.degradation import EngineStatus
 from shared.errors import CapabilityUnavailable, Overloaded
 from shared.settings import CqlSettings
 

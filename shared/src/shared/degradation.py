@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 Engine = Literal["postgresql", "cql", "redis_cache", "redis_data"]
+EngineStatus = Literal["ok", "unavailable"]
 Outage = Literal["postgresql", "cql", "redis_cache", "redis_data", "redis_data_full"]
 Capability = Literal["accounts", "conversations", "cache", "notifications", "tasks", "knowledge"]
 Promise = Literal["served", "refused", "served_or_refused"]

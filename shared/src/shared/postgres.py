@@ -13,7 +13,7 @@ from shared import deadlines
 from shared.background import Background
 from shared.breaker import Breaker
 from shared.clock import HybridClock
-from shared.contracts.health import EngineStatus
+from shared.degradation import EngineStatus
 from shared.errors import CapabilityUnavailable
 from shared.settings import PostgresSettings
 

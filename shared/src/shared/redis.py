@@ -19,7 +19,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from shared.background import Background
 from shared.breaker import Breaker
 from shared.clock import HybridClock
-from shared.contracts.health import EngineStatus
+from shared.degradation import EngineStatus
 from shared.errors import CapabilityUnavailable
 
 log = structlog.get_logger()

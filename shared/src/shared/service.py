@@ -18,7 +18,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from shared import __version__, logs, problems
-from shared.contracts.health import EngineStatus, ServiceHealth
+from shared.contracts.health import ServiceHealth
+from shared.degradation import EngineStatus
 from shared.edge import Edge
 from shared.identity import IdentityVerifier
 from shared.metrics import RequestMetrics

@@ -11,7 +11,7 @@ import orjson
 import structlog
 from pydantic import ValidationError
 
-from gateway.domain.tokens import INVALID, Claims, Revoked
+from gateway.domain.tokens import INVALID, Claims, RevocationSnapshot, Revoked
 from shared.contracts.auth import Revocations
 from shared.errors import CapabilityUnavailable, ServiceError, Unauthenticated
 from shared.principal import Principal
@@ -126,6 +126,17 @@ def _claims(claims: dict[str, object]) -> Claims:
     )
 
 
+def snapshot_of(wire: Revocations) -> RevocationSnapshot:
+    """The contract's list of what is revoked, as the gateway looks things up in it."""
+    return RevocationSnapshot(
+        as_of=wire.as_of.timestamp(),
+        jtis=frozenset(entry.id for entry in wire.jtis),
+        sessions=frozenset(entry.id for entry in wire.sessions),
+        users={entry.id: entry.not_before.timestamp() for entry in wire.users},
+        organizations={entry.id: entry.not_before.timestamp() for entry in wire.organizations},
+    )
+
+
 class RevocationFeed:
     """Keeps the snapshot of what is revoked at most a few seconds old."""
 
@@ -135,7 +146,8 @@ class RevocationFeed:
 
     async def refresh(self) -> None:
         """Ask for the snapshot; the last one is kept when auth-service is away."""
-        self._revoked.replace(Revocations.model_validate_json(await self._calls.get("/internal/revocations")))
+        wire = Revocations.model_validate_json(await self._calls.get("/internal/revocations"))
+        self._revoked.replace(snapshot_of(wire))
 
     async def run(self) -> None:
         """Keep the snapshot fresh until cancelled."""

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from gateway.clients.connection import Reply
-from gateway.clients.upstream import PooledUpstream, Replica, Request
+from gateway.clients.upstream import PooledUpstream, Replica
+from gateway.domain.forwarding import Request
 from shared.errors import UpstreamFailed
 from shared.identity import IdentitySigner
 

@@ -13,6 +13,7 @@ from typing import cast
 
 import httptools
 
+from gateway.domain.forwarding import Header
 from shared.errors import DeadlineExceeded, UpstreamFailed
 
 MAX_HEAD = 64 * 1024
@@ -23,8 +24,6 @@ RESET_GRACE = 0.02
 """Seconds to wait for the reset that follows when a request met a connection that was being closed."""
 TCP_INFO = getattr(socket, "TCP_INFO", None)
 ESTABLISHED, CLOSED = b"\x01", b"\x07"
-
-Header = tuple[bytes, bytes]
 
 
 class ReplicaFailed(Exception):
@@ -37,7 +36,7 @@ class ReplicaFailed(Exception):
 
 
 class Reply:
-    """A reply whose body may still be coming. Read it to the end or `close` it."""
+    """A reply over one connection, which is free for the next exchange once it was read to the end."""
 
     __slots__ = (
         "_buffered",

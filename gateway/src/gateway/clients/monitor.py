@@ -11,8 +11,8 @@ from gateway.clients.calls import OwnCalls
 from gateway.clients.connection import ReplicaFailed
 from gateway.clients.upstream import Replica
 from gateway.domain.health import Health, ReplicaReport, summarize
-from shared.contracts.health import EngineStatus, ServiceHealth
-from shared.degradation import Engine
+from shared.contracts.health import ServiceHealth
+from shared.degradation import Engine, EngineStatus
 from shared.errors import DeadlineExceeded, ServiceError
 
 log = structlog.get_logger()

@@ -1,16 +1,16 @@
 """A service behind the gateway: its replicas, a pool of connections to each, and one careful repeat."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Protocol
 
 import structlog
 
 from gateway.clients.connection import Connection, ReplicaFailed, Reply
+from gateway.domain.forwarding import Request
 from shared.breaker import Breaker
-from shared.contracts.health import EngineStatus
+from shared.degradation import EngineStatus
 from shared.errors import CapabilityUnavailable, DeadlineExceeded, Overloaded, ServiceError
 from shared.repeats import RepeatBudget
 from shared.replicas import Address, Replicas
@@ -22,33 +22,6 @@ FIRST_ATTEMPT = timedelta(milliseconds=2500).total_seconds()
 """What a first attempt may take where a second one is possible."""
 MAX_CONNECTIONS = 512
 """Per replica; above it requests are shed."""
-
-
-@dataclass(slots=True)
-class Request:
-    """A request as it goes to a replica, but for the Host line.
-
-    `head` is every header line with its line end, the framing of `body` included. `repeatable`: a second copy does no
-    harm. `body` as an iterator is streamed, and such a request is never repeated once it began.
-    """
-
-    method: str
-    target: bytes
-    head: bytes
-    deadline: float
-    body: bytes | AsyncIterator[bytes] = b""
-    repeatable: bool = False
-
-
-class Upstream(Protocol):
-    """How the gateway reaches one service."""
-
-    async def send(self, request: Request) -> Reply:
-        """The service's reply, whatever its status.
-
-        Raises CapabilityUnavailable when no replica answers, DeadlineExceeded when one did not in time, and Overloaded
-        when too much is under way.
-        """
 
 
 @dataclass(slots=True)

@@ -5,8 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypedDict
 
-from shared.contracts.health import EngineStatus
-from shared.degradation import CAPABILITIES, ENGINES, LOST_WITH, TABLE, Capability, Engine
+from shared.degradation import CAPABILITIES, ENGINES, LOST_WITH, TABLE, Capability, Engine, EngineStatus
 
 Status = Literal["ok", "degraded", "unavailable"]
 

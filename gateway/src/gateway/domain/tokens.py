@@ -3,13 +3,12 @@
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 import structlog
 
-from shared.contracts.auth import Revocations
 from shared.errors import CapabilityUnavailable, ClockSkew, Unauthenticated
 from shared.identity import SKEWED, TOLERANCE
 from shared.principal import Principal
@@ -42,29 +41,39 @@ class SignatureCheck(Protocol):
         """The claims, whatever their time; raises Unauthenticated, or CapabilityUnavailable while no key is known."""
 
 
+@dataclass(frozen=True, slots=True)
+class RevocationSnapshot:
+    """What was revoked at a moment by the clock of auth-service; users and organizations: tokens older than this."""
+
+    as_of: float
+    jtis: frozenset[str] = frozenset()
+    sessions: frozenset[str] = frozenset()
+    users: Mapping[str, float] = field(default_factory=dict)
+    organizations: Mapping[str, float] = field(default_factory=dict)
+
+
 @dataclass(slots=True)
 class Revoked:
     """The last snapshot of what is revoked; kept for as long as auth-service is away."""
 
     jtis: frozenset[str] = frozenset()
     sessions: frozenset[str] = frozenset()
-    users: dict[str, float] = field(default_factory=dict)
-    organizations: dict[str, float] = field(default_factory=dict)
+    users: Mapping[str, float] = field(default_factory=dict)
+    organizations: Mapping[str, float] = field(default_factory=dict)
     is_known: bool = False
     ahead: float = 0.0
     """Seconds by which our clock is ahead of auth-service's, as the newest snapshot showed."""
     as_of: float = math.inf
 
-    def replace(self, snapshot: Revocations, clock: Callable[[], float] = time.time) -> None:
+    def replace(self, snapshot: RevocationSnapshot, clock: Callable[[], float] = time.time) -> None:
         """Take over a newer snapshot. One that auth-service could not renew, as the first may be, tells no time."""
-        as_of = snapshot.as_of.timestamp()
-        if as_of > self.as_of:
-            self.ahead = clock() - as_of
-        self.as_of = as_of
-        self.jtis = frozenset(entry.id for entry in snapshot.jtis)
-        self.sessions = frozenset(entry.id for entry in snapshot.sessions)
-        self.users = {entry.id: entry.not_before.timestamp() for entry in snapshot.users}
-        self.organizations = {entry.id: entry.not_before.timestamp() for entry in snapshot.organizations}
+        if snapshot.as_of > self.as_of:
+            self.ahead = clock() - snapshot.as_of
+        self.as_of = snapshot.as_of
+        self.jtis = snapshot.jtis
+        self.sessions = snapshot.sessions
+        self.users = snapshot.users
+        self.organizations = snapshot.organizations
         self.is_known = True
 
     def covers(self, claims: Claims) -> bool:

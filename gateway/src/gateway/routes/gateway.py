@@ -9,14 +9,13 @@ import structlog
 import uuid_utils
 from starlette.types import Message, Receive, Scope, Send
 
-from gateway.access_log import AccessLog
-from gateway.clients.connection import Reply
-from gateway.clients.upstream import Request, Upstream
 from gateway.domain.addresses import ClientAddresses, limit_key
 from gateway.domain.admission import Kind
+from gateway.domain.forwarding import Header, Reply, Request, Upstream
 from gateway.domain.rate_limits import PLANS, Limit
 from gateway.domain.throttle import RateLimits
 from gateway.domain.tokens import Claims, Tokens
+from gateway.routes.access_log import AccessLog
 from gateway.routes.bodies import check_body, too_large
 from gateway.routes.entrance import Entrance
 from gateway.routes.incoming import Incoming
@@ -37,7 +36,6 @@ from shared.problems import document, headers_of
 
 log = structlog.get_logger()
 
-Header = tuple[bytes, bytes]
 
 PASSED_ON = (
     b"accept",

@@ -3,12 +3,11 @@
 import asyncio
 from collections.abc import Mapping
 from importlib.resources import files
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
-from gateway.clients.documents import Documents
-from gateway.clients.monitor import Monitor
+from gateway.domain.health import Health
 from gateway.domain.openapi import PublicOperation, as_version_3_0, merge
 from gateway.routes.gateway import NO_CONTENT, NO_STORE, OwnPage, Page
 from gateway.routes.incoming import Incoming
@@ -127,10 +126,30 @@ class HomePage:
         return Page(self._words, headers=(NO_STORE, NO_CONTENT, VARIES))
 
 
+class HealthSource(Protocol):
+    """Who looks at the services in the background."""
+
+    @property
+    def health(self) -> Health:
+        """What was seen last."""
+
+
+class DocumentSource(Protocol):
+    """Who collects the documents of the services in the background."""
+
+    @property
+    def version(self) -> int:
+        """Another one whenever a document has changed."""
+
+    @property
+    def found(self) -> dict[str, dict[str, Any]]:
+        """The documents by service, in a fixed order."""
+
+
 class HealthPages:
     """Health, read from what the monitor saw last."""
 
-    def __init__(self, monitor: Monitor) -> None:
+    def __init__(self, monitor: HealthSource) -> None:
         self._monitor = monitor
 
     async def health(self, _incoming: Incoming) -> Page:
@@ -145,7 +164,7 @@ class HealthPages:
 class DocumentPages:
     """The merged OpenAPI document and its page, merged again only when a service's document changed."""
 
-    def __init__(self, version: str, table: RouteTable, documents: Documents) -> None:
+    def __init__(self, version: str, table: RouteTable, documents: DocumentSource) -> None:
         self._version = version
         self._documents = documents
         self._operations = [

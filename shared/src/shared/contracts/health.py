@@ -1,10 +1,7 @@
 """What every service says of itself."""
 
-from typing import Literal
-
 from shared.contracts import Contract
-
-EngineStatus = Literal["ok", "unavailable"]
+from shared.degradation import EngineStatus
 
 
 class ServiceHealth(Contract):
