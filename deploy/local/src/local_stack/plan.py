@@ -16,7 +16,7 @@ from local_stack.engines.valkey import Role, Valkey
 from local_stack.home import Home
 from local_stack.keyring import Keyring
 from local_stack.ports import assign_ports, obstacle, reachable
-from local_stack.process import Launch
+from local_stack.process import BEHIND_THE_DOOR, Launch
 from local_stack.services import SERVICES, Service
 from local_stack.specs import ProcessSpec, engine_spec, one_shot_spec, service_spec, worker_spec
 from local_stack.state import State
@@ -189,6 +189,7 @@ class Planner:
             grace=DRAIN,
             listens=listens,
             listen_setting="GATEWAY_LISTEN_FD",
+            niceness=0 if service.name == "gateway" else BEHIND_THE_DOOR,
         )
 
     def _worker(self, service: Service, replica: int, environment: Mapping[str, str]) -> Launch:

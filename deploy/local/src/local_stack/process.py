@@ -17,6 +17,9 @@ from local_stack.engines.unprivileged import Account
 
 PR_SET_PDEATHSIG = 1
 POLL = 0.02  # seconds between looks at a process that is stopping
+BEHIND_THE_DOOR = 5
+"""Niceness of what works behind the gateway. On one machine they share its CPU, and under overload a gateway that has
+to queue for it can neither refuse in time nor tell its health."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,7 @@ class Launch:
     grace: timedelta = timedelta(seconds=10)
     listens: tuple[str, int] | None = None  # an address whose socket is handed over, so that a restart refuses nobody
     listen_setting: str = ""
+    niceness: int = BEHIND_THE_DOOR
 
     @property
     def key(self) -> str:
@@ -106,7 +110,7 @@ def spawn(launch: Launch, listener: socket.socket | None = None) -> Child:
             env={**launch.environment, **({launch.listen_setting: str(listener.fileno())} if listener else {})},
             pass_fds=[listener.fileno()] if listener else [],
             start_new_session=True,
-            preexec_fn=_die_with_parent(launch.stop_signal),  # noqa: PLW1509 - one prepared system call, no lock is taken
+            preexec_fn=_begin(launch),  # noqa: PLW1509 - prepared system calls only, no lock is taken
             user=account.uid if account else None,
             group=account.gid if account else None,
             extra_groups=[] if account else None,
@@ -114,15 +118,17 @@ def spawn(launch: Launch, listener: socket.socket | None = None) -> Child:
     return Child(launch, popen)
 
 
-def _die_with_parent(number: signal.Signals) -> Callable[[], None] | None:
-    """A hook for the child that asks the kernel for `number` when the thread that started it ends (Linux only)."""
+def _begin(launch: Launch) -> Callable[[], None] | None:
+    """A hook for the child: its niceness, and its stop signal when the thread that started it ends (Linux only)."""
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None, use_errno=True).prctl
     parent = os.getpid()
+    number, niceness = int(launch.stop_signal), launch.niceness
 
     def hook() -> None:
-        prctl(PR_SET_PDEATHSIG, int(number), 0, 0, 0)
+        prctl(PR_SET_PDEATHSIG, number, 0, 0, 0)
+        os.nice(niceness)
         if os.getppid() != parent:
             os._exit(1)  # the parent died before the request was made
 

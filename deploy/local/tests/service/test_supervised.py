@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -167,6 +168,14 @@ async def test_an_engine_that_cannot_be_had_is_given_up_for_now_and_tried_again_
         engine.start()
         assert await engine.reach(SOON)
         assert engine.problem is None
+
+
+def test_a_child_runs_with_the_niceness_of_its_launch(tmp_path: Path) -> None:
+    told = "import os; print(os.nice(0))"
+    child = spawn(replace(launch(tmp_path, "nice", told), niceness=3))
+
+    assert child.wait(timedelta(seconds=10))
+    assert int((tmp_path / "nice.log").read_text()) == os.nice(0) + 3
 
 
 def test_a_child_ends_with_the_process_that_started_it(tmp_path: Path) -> None:

@@ -44,6 +44,13 @@ def test_a_stack_is_four_engines_six_services_a_worker_and_what_prepares_them(tm
     }
 
 
+def test_the_gateway_alone_never_queues_for_the_cpu_behind_the_others(tmp_path: Path) -> None:
+    services = [spec for spec in plan(tmp_path).specs if spec.kind in ("service", "worker")]
+    niceness = {spec.key: spec.launch().niceness for spec in services}
+
+    assert {name for name, value in niceness.items() if value == 0} == {"gateway"}
+
+
 def test_every_replica_has_its_own_port_and_folder_and_its_neighbours_know_all(tmp_path: Path) -> None:
     found = plan(tmp_path, replicas={"chat-service": 2})
 
