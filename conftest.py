@@ -1,5 +1,7 @@
 """Real engines for every test that asks for them: started once per run, or those named by MULTIDB_TEST_ENGINES."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 
 import pytest
@@ -17,6 +19,18 @@ from local_stack.engines.temporary import (
 # A deadline for each example measures the machine; tests that promise a time measure it themselves.
 settings.register_profile("multidb", deadline=None)
 settings.load_profile("multidb")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder of temporary files for this run alone.
+
+    Runs of one user share theirs otherwise, and each start of pytest closes it to everybody else, which ends a
+    PostgreSQL that another run has started under an account without privileges.
+    """
+    if "PYTEST_DEBUG_TEMPROOT" not in os.environ and config.option.basetemp is None:
+        folder = tempfile.TemporaryDirectory(prefix="mdb-", ignore_cleanup_errors=True)
+        os.environ["PYTEST_DEBUG_TEMPROOT"] = folder.name
+        config.add_cleanup(folder.cleanup)
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,9 @@
 """Imports in the background: what is counted, what is waited for, what is said when a process dies."""
 
 import asyncio
+import gc
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 
 import orjson
@@ -140,6 +142,15 @@ async def test_a_foreign_import_is_not_there(world: World) -> None:
         await world.importing.get_import("another organization", begun.import_id)
 
 
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """No collection of garbage: it would walk all that thousands of tests have left, which no service has."""
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("uncollected")
 async def test_the_loop_is_free_while_an_import_runs(world: World) -> None:
     begun = await world.import_(5_000)
     longest, last = 0.0, time.thread_time()
@@ -148,7 +159,7 @@ async def test_the_loop_is_free_while_an_import_runs(world: World) -> None:
         # CPU of this thread, not time: how busy the machine is makes no turn of the loop longer
         longest, last = max(longest, time.thread_time() - last), time.thread_time()
 
-    assert longest < 0.2
+    assert longest < 0.05
 
 
 async def test_a_row_that_is_known_already_changes_nothing_and_one_that_differs_makes_a_version(world: World) -> None:
