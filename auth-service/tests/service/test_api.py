@@ -1,6 +1,5 @@
 """The public and internal paths, as the gateway and the neighbours call them."""
 
-import asyncio
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,7 +14,7 @@ from auth_service.settings import AuthSettings
 from shared.contracts.auth import Lease, Reservation, Revocations, UsageRecorded
 from shared.ids import new_id
 from shared.principal import Principal
-from shared.testing import identity_headers, running, somebody
+from shared.testing import eventually, identity_headers, running, somebody
 
 pytestmark = pytest.mark.engines
 SERVICE = "auth-service"
@@ -207,12 +206,13 @@ async def test_what_was_logged_out_is_told_to_the_gateway(client: httpx2.AsyncCl
     made = await register(client)
     principal = principal_of(made["access_token"])
     await client.post("/auth/logout", headers=gateway(principal))
-    await asyncio.sleep(1.1)
 
-    told = Revocations.model_validate_json((await client.get("/internal/revocations", headers=gateway())).content)
+    async def told() -> bool:
+        now = Revocations.model_validate_json((await client.get("/internal/revocations", headers=gateway())).content)
+        is_token_told = principal.token_id in {entry.id for entry in now.jtis}
+        return is_token_told and principal.token_id.split(".")[0] in {entry.id for entry in now.sessions}
 
-    assert principal.token_id in {entry.id for entry in told.jtis}
-    assert principal.token_id.split(".")[0] in {entry.id for entry in told.sessions}
+    assert await eventually(told, 3)
 
 
 async def test_the_plans_are_those_of_the_documents(client: httpx2.AsyncClient) -> None:

@@ -10,7 +10,7 @@ import httpx2
 import pytest
 
 from gateway.testing import InMemoryBuckets, Replica, RunningGateway, TokenMint, running_gateway, settings_for
-from shared.testing import KEY
+from shared.testing import KEY, eventually
 
 
 async def test_health_needs_no_token_and_says_everything(client: httpx2.AsyncClient) -> None:
@@ -24,23 +24,24 @@ async def test_health_notices_a_lost_service_and_its_return(client: httpx2.Async
     async def capability() -> str:
         return str((await client.get("/health")).json()["capabilities"]["conversations"])
 
-    replica.kill()
-    await asyncio.sleep(1.5)
-    lost = await capability()
-    await replica.start()
-    await asyncio.sleep(1.5)
+    async def is_now(expected: str) -> bool:
+        return await capability() == expected
 
-    assert (lost, await capability()) == ("unavailable", "ok")
+    replica.kill()
+    await eventually(lambda: is_now("unavailable"), 3)
+    await replica.start()
+
+    assert await eventually(lambda: is_now("ok"), 3)
 
 
 async def test_health_notices_an_engine_that_a_service_misses(client: httpx2.AsyncClient, replica: Replica) -> None:
     replica.own["/internal/health"] = {"service": "x", "version": "1", "databases": {"cql": "unavailable"}}
-    await asyncio.sleep(1.5)
 
-    health = (await client.get("/health")).json()
+    async def missed() -> bool:
+        health = (await client.get("/health")).json()
+        return bool(health["status"] == "degraded" and health["databases"]["cql"]["status"] == "unavailable")
 
-    assert health["status"] == "degraded"
-    assert health["databases"]["cql"]["status"] == "unavailable"
+    assert await eventually(missed, 3)
 
 
 async def test_liveness_and_readiness_are_200_without_any_service() -> None:
