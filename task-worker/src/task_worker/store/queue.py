@@ -45,7 +45,9 @@ WITH lost AS (
     FOR UPDATE OF job SKIP LOCKED),
 again AS (
     UPDATE procrastinate_jobs AS job
-    SET status = 'todo', attempts = attempts + 1, scheduled_at = NULL, worker_id = NULL, abort_requested = false
+    SET status = 'todo', attempts = attempts + 1, worker_id = NULL, abort_requested = false,
+        scheduled_at = CASE WHEN job.attempts = 0 THEN NULL
+                            ELSE now() + $2::interval * power(3, least(job.attempts, 3) - 1) END
     FROM lost WHERE job.id = lost.id
     RETURNING job.id)
 SELECT pg_notify($3, json_build_object('type', 'job_inserted', 'job_id', id)::text) FROM again"""
@@ -202,7 +204,11 @@ class Rescue:
         self._channel = next(iter(manager.get_channel_for_queues([QUEUE])))
 
     async def rescue_lost(self) -> int:
-        """Give jobs of silent workers back to the queue, and tasks without a job a new one; how many."""
+        """Give jobs of silent workers back to the queue, and tasks without a job a new one; how many.
+
+        The first time at once, then after 1, 3 and 9 times the silence that counts as death: five losses in a row are
+        given up (domain/execution.py), and a bad minute that kills many workers must not end innocent tasks so.
+        """
         async with housekeeping(self._postgres) as connection:
             rescued = len(await connection.fetch(RESCUE, QUEUE, self._stalled_after, self._channel))
             orphans = await connection.execute(ENQUEUE_LOST, QUEUE, JOB, self._stalled_after)
